@@ -1,6 +1,8 @@
 //! An io_uring, thread-per-core TCP and HTTP load balancer for one Linux host.
 
+pub mod cli;
 pub mod http1;
 pub mod message;
 pub mod model;
 pub mod net;
+pub mod proxy_protocol;
