@@ -3,3 +3,4 @@
 pub mod balance;
 pub mod message;
 pub mod model;
+pub mod routing;

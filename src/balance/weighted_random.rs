@@ -16,6 +16,6 @@ pub(super) fn choose(
 
 /// `random`, uniform over all `u64`, brought into `0..total` (to 0 for a `total` of 0) by
 /// multiplication: the uneven rest is below `total / 2^64`, and weak low bits do no harm.
-pub(crate) fn scaled(random: u64, total: u64) -> u64 {
+fn scaled(random: u64, total: u64) -> u64 {
     ((u128::from(random) * u128::from(total)) >> 64) as u64
 }
