@@ -1,8 +1,10 @@
 //! An io_uring, thread-per-core TCP and HTTP load balancer for one Linux host.
 
+pub mod balance;
 pub mod cli;
 pub mod http1;
 pub mod message;
 pub mod model;
 pub mod net;
 pub mod proxy_protocol;
+pub mod routing;
