@@ -1,6 +1,7 @@
 //! An io_uring, thread-per-core TCP and HTTP load balancer for one Linux host.
 
 pub mod cli;
+pub mod demo;
 pub mod http1;
 pub mod message;
 pub mod model;
