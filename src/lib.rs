@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod cli;
+pub mod demo;
 pub mod http1;
 pub mod message;
 pub mod model;

@@ -13,6 +13,8 @@
 mod trailers;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

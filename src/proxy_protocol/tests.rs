@@ -12,8 +12,10 @@ use ProxyProtocolVersion::{V1, V2};
 const V2_PLAIN: &str = "0d0a0d0a000d0a515549540a 21 11 000c c6336409 0a010002 9cba 01bb";
 const V2_CRC: &str =
     "0d0a0d0a000d0a515549540a 21 11 0013 c6336409 0a010002 9cba 01bb 030004 7717fda3";
-const V2_CRC_AWS: &str = "0d0a0d0a000d0a515549540a 21 11 002d c6336409 0a010002 9cba 01bb 030004 f00d8cc6 \
-                          ea0017 01 767063652d3031323334353637383961626364656630";
+const V2_CRC_AWS: &str = concat!(
+    "0d0a0d0a000d0a515549540a 21 11 002d c6336409 0a010002 9cba 01bb 030004 f00d8cc6",
+    "ea0017 01 767063652d3031323334353637383961626364656630",
+);
 const V2_LOCAL: &str = "0d0a0d0a000d0a515549540a 20 00 0000";
 
 fn hex(text: &str) -> Vec<u8> {
@@ -267,8 +269,13 @@ fn read_by_ppp(header: &[u8]) -> Option<Addresses> {
     Some(Addresses { source, destination })
 }
 
+/// Failures are kept as tests of their own, not in files beside the source.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(config())]
 
     #[test]
     fn decode_undoes_encode(version in version(), addresses in any_addresses(), payload: Vec<u8>) {
