@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -75,10 +75,19 @@ impl Inbox {
 }
 
 impl OpenInbox {
+    /// The next message if one is there.
+    pub fn try_next(&mut self) -> Option<Message> {
+        match self.messages.try_recv() {
+            Ok(message) => Some(message),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Message::Stop),
+        }
+    }
+
     /// Waits for the next message; [`Message::Stop`] when control is gone.
     pub async fn next(&mut self) -> Message {
         loop {
-            if let Ok(message) = self.messages.try_recv() {
+            if let Some(message) = self.try_next() {
                 return message;
             }
             if self.doorbell.wait().await.is_err() {

@@ -82,7 +82,24 @@ struct Padded(AtomicU32);
 #[derive(Debug)]
 pub struct InFlight<'a>(&'a Load);
 
+/// As [`InFlight`], for what outlives the snapshot that it began with.
+#[derive(Debug)]
+pub struct OwnedInFlight(Arc<Load>);
+
+impl Drop for OwnedInFlight {
+    fn drop(&mut self) {
+        self.0.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Load {
+    /// As [`Load::enter`], without borrowing.
+    #[must_use]
+    pub fn enter_owned(load: &Arc<Self>) -> OwnedInFlight {
+        load.0.0.fetch_add(1, Relaxed);
+        OwnedInFlight(load.clone())
+    }
+
     /// Counts one more request until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> InFlight<'_> {

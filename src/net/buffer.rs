@@ -9,13 +9,15 @@ use monoio::buf::{IoBuf, IoBufMut};
 pub const HEADROOM_BYTES: usize = 512;
 /// Buffer of a client connection that waits for a request head. Larger heads grow it.
 pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
-/// Buffer of a response, a request body or a tunnel: below 32 KiB a body pays for extra sends.
+/// Buffer of one direction of a tunnel, until it has been filled.
+pub const TUNNEL_BUFFER_BYTES: usize = 16 * 1024;
+/// Buffer of a response, a request body or a busy tunnel: below 32 KiB a body pays for extra sends.
 pub const BODY_BUFFER_BYTES: usize = 64 * 1024;
 /// Buffer of a body that keeps filling [`BODY_BUFFER_BYTES`].
 pub const BULK_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Most buffers kept for later, by size. What is above goes back to the heap.
-const KEPT_MAX: [usize; 3] = [1024, 256, 16];
+const KEPT_MAX: [usize; 4] = [1024, 1024, 256, 16];
 
 /// Bytes between `start` and the end of a vector, with headroom before and spare room behind.
 #[derive(Debug, Default)]
@@ -68,13 +70,17 @@ impl Buffer {
         self.bytes.capacity().saturating_sub(HEADROOM_BYTES)
     }
 
-    /// Drops the first `count` bytes.
+    /// Drops the first `count` bytes, at most all. Their room stays in front until `clear` or
+    /// `reserve`, so that `rewind` and `prepend` can use it.
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.len());
-        self.start += count;
-        if self.start >= self.bytes.len() {
-            self.clear();
-        }
+        self.start += count.min(self.len());
+    }
+
+    /// Takes back the last `count` bytes that were consumed.
+    pub fn rewind(&mut self, count: usize) {
+        debug_assert!(count + HEADROOM_BYTES <= self.start);
+        self.start -= count;
     }
 
     /// Keeps the first `count` bytes.
@@ -153,7 +159,7 @@ unsafe impl IoBufMut for Buffer {
 /// turns the same few, which stay in its cache.
 #[derive(Default)]
 pub struct Buffers {
-    kept: RefCell<[Vec<Buffer>; 3]>,
+    kept: RefCell<[Vec<Buffer>; 4]>,
 }
 
 impl Buffers {
@@ -163,16 +169,22 @@ impl Buffers {
         self.take(0, HEAD_BUFFER_BYTES)
     }
 
+    /// An empty buffer for one direction of a tunnel.
+    #[must_use]
+    pub fn tunnel(&self) -> Buffer {
+        self.take(1, TUNNEL_BUFFER_BYTES)
+    }
+
     /// An empty buffer for bodies.
     #[must_use]
     pub fn body(&self) -> Buffer {
-        self.take(1, BODY_BUFFER_BYTES)
+        self.take(2, BODY_BUFFER_BYTES)
     }
 
     /// An empty buffer for long bodies.
     #[must_use]
     pub fn bulk(&self) -> Buffer {
-        self.take(2, BULK_BUFFER_BYTES)
+        self.take(3, BULK_BUFFER_BYTES)
     }
 
     fn take(&self, class: usize, room: usize) -> Buffer {
@@ -183,8 +195,9 @@ impl Buffers {
     pub fn put(&self, mut buffer: Buffer) {
         let class = match buffer.capacity() {
             HEAD_BUFFER_BYTES => 0,
-            BODY_BUFFER_BYTES => 1,
-            BULK_BUFFER_BYTES => 2,
+            TUNNEL_BUFFER_BYTES => 1,
+            BODY_BUFFER_BYTES => 2,
+            BULK_BUFFER_BYTES => 3,
             _ => return,
         };
         let kept = &mut self.kept.borrow_mut()[class];

@@ -38,6 +38,21 @@ pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Fails when another process listens on `address`. [`bind`] alone would then share the port with
+/// it in silence.
+///
+/// # Errors
+/// What the kernel says to a socket that wants the address for itself.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    let socket = Raw::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
 /// A listening socket on a worker's ring.
 ///
 /// It waits for readiness and takes connections by `accept4`, not by an accept operation: so they

@@ -21,13 +21,14 @@ mod splice;
 pub use alarm::{Alarm, Alarms, TICK};
 pub use buffer::{
     BODY_BUFFER_BYTES, BULK_BUFFER_BYTES, Buffer, Buffers, HEAD_BUFFER_BYTES, HEADROOM_BYTES,
+    TUNNEL_BUFFER_BYTES,
 };
 pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
-pub use listen::{Acceptor, bind};
+pub use listen::{Acceptor, bind, probe};
 pub use socket::{Liveness, Socket};
-pub use splice::{PIPE_BYTES, Pipe, Pipes, Side as SpliceSide, splice};
+pub use splice::{PIPE_BYTES, Pipe, Pipes};
 
 pub use monoio::spawn;
 pub use monoio::time::sleep;

@@ -67,47 +67,38 @@ impl Pipe {
     }
 }
 
-/// Moves up to `limit` bytes from `from` to `to` and returns how many; 0 is the end of `from`.
-/// Returns once the pipe is empty again. After an error the pipe may hold bytes: drop it.
-///
-/// # Errors
-/// What the kernel says of either socket, and which: [`Side`] is in the error's place.
-pub async fn splice(
-    from: &Socket,
-    to: &Socket,
-    pipe: &Pipe,
-    limit: u64,
-) -> Result<usize, (Side, io::Error)> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PIPE_BYTES);
-    let taken = loop {
-        match splice_once(from.raw_fd(), pipe.write.as_raw_fd(), limit) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                from.readable().await.map_err(|error| (Side::From, error))?;
+impl Pipe {
+    /// Waits for bytes of `from` and takes up to `limit` of them into the pipe, which must be
+    /// empty. Returns how many; 0 is the end. Giving up leaves the pipe empty.
+    ///
+    /// # Errors
+    /// What the kernel says of `from`.
+    pub async fn fill(&self, from: &Socket, limit: u64) -> io::Result<usize> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PIPE_BYTES);
+        loop {
+            match splice_once(from.raw_fd(), self.write.as_raw_fd(), limit) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => from.readable().await?,
+                result => return result,
             }
-            other => break other.map_err(|error| (Side::From, error))?,
-        }
-    };
-    let mut left = taken;
-    while left > 0 {
-        match splice_once(pipe.read.as_raw_fd(), to.raw_fd(), left) {
-            Ok(0) => return Err((Side::To, io::ErrorKind::WriteZero.into())),
-            Ok(count) => left -= count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                to.writable().await.map_err(|error| (Side::To, error))?;
-            }
-            Err(error) => return Err((Side::To, error)),
         }
     }
-    Ok(taken)
-}
 
-/// Which socket of a splice failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The one that bytes come from.
-    From,
-    /// The one that bytes go to.
-    To,
+    /// Moves the `count` bytes in the pipe to `to`. After an error, or when given up, the pipe
+    /// may hold bytes: drop it.
+    ///
+    /// # Errors
+    /// What the kernel says of `to`.
+    pub async fn empty(&self, to: &Socket, mut count: usize) -> io::Result<()> {
+        while count > 0 {
+            match splice_once(self.read.as_raw_fd(), to.raw_fd(), count) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(moved) => count -= moved,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 fn splice_once(from: RawFd, to: RawFd, len: usize) -> io::Result<usize> {

@@ -123,12 +123,7 @@ fn request_line(request: &Request<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
-fn forwarded_for(
-    request: &Request<'_>,
-    survey: &Survey,
-    arrival: &Arrival<'_>,
-    out: &mut Vec<u8>,
-) {
+fn forwarded_for(request: &Request<'_>, survey: &Survey, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     if survey.forwarded_for {
         for field in &request.head.fields {
@@ -197,12 +192,7 @@ fn host(request: &Request<'_>, survey: &Survey, arrival: &Arrival<'_>, out: &mut
 }
 
 /// Appends the value of X-Amzn-Trace-Id (AWS: "Request tracing").
-fn trace_id(
-    request: &Request<'_>,
-    known: Option<Span>,
-    arrival: &Arrival<'_>,
-    out: &mut Vec<u8>,
-) {
+fn trace_id(request: &Request<'_>, known: Option<Span>, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
     let known = known.map(|span| span.of(request.bytes));
     let known = known.filter(|_| request.head.bytes <= TRACED_HEAD_BYTES_MAX);
     let fresh = |key: &str, out: &mut Vec<u8>| {

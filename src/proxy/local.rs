@@ -18,6 +18,9 @@ use super::respond::DateLine;
 /// Most scratch areas kept for later; one is in use per exchange in flight.
 const SCRATCH_KEPT_MAX: usize = 1024;
 
+/// Ticks between two warnings that connections cannot be accepted.
+const ACCEPT_QUIET_TICKS: u32 = 100;
+
 /// One worker's own things.
 pub struct Local {
     /// Time limits and the coarse clock.
@@ -38,6 +41,8 @@ pub struct Local {
     scratch: RefCell<Vec<Box<Scratch>>>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
+    /// Tick before which no further warning about accepting is logged.
+    accept_quiet_until: Cell<u32>,
 }
 
 /// One client connection of a worker; counts until it is dropped.
@@ -59,6 +64,7 @@ impl Local {
             scratch: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: Cell::new(0),
+            accept_quiet_until: Cell::new(0),
         }
     }
 
@@ -92,6 +98,17 @@ impl Local {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.get()
+    }
+
+    /// Whether a failure to accept may be logged now; if so, not again for a while.
+    #[must_use]
+    pub fn may_warn_of_accept(&self) -> bool {
+        let now = self.alarms.now();
+        let may = now >= self.accept_quiet_until.get();
+        if may {
+            self.accept_quiet_until.set(now + ACCEPT_QUIET_TICKS);
+        }
+        may
     }
 
     pub(super) fn take_scratch(&self) -> Box<Scratch> {

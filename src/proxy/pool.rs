@@ -87,8 +87,7 @@ impl Pools {
         for pool in self.pools.borrow_mut().iter_mut() {
             let limit = pool.idle_ticks_max;
             pool.idle.retain(|idle| {
-                now.saturating_sub(idle.since) <= limit
-                    && idle.socket.liveness() == Liveness::Quiet
+                now.saturating_sub(idle.since) <= limit && idle.socket.liveness() == Liveness::Quiet
             });
         }
     }
