@@ -12,8 +12,8 @@ fn conf() -> PathBuf {
 
 fn files() -> Vec<PathBuf> {
     let directories = [conf(), conf().join("examples")];
-    let entries = directories.iter().flat_map(|directory| std::fs::read_dir(directory).unwrap());
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok());
+    let mut files: Vec<_> = entries.flatten().flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     files

@@ -91,6 +91,9 @@ impl Diagnostic {
             }
         };
         if let Some(help) = &self.help {
+            if self.place.is_some() {
+                let _ = writeln!(out, "{:margin$}{}", "", paint.on("1;34", "|"));
+            }
             let bar = paint.on("1;34", "=");
             let _ = writeln!(out, "{:margin$}{bar} {}: {help}", "", paint.on("1", "help"));
         }
@@ -130,7 +133,6 @@ impl Place {
         let carets = paint.on(tone, &"^".repeat(self.caret.len().max(1)));
         let _ =
             writeln!(out, "{:margin$}{bar} {:indent$}{carets}", "", "", indent = self.caret.start);
-        let _ = writeln!(out, "{:margin$}{bar}", "");
         margin
     }
 }
@@ -294,8 +296,8 @@ impl<'t> Findings<'t> {
     /// Whether nothing was taken out of the table or list at `span`, so that what seems to be
     /// missing is missing. An inline table is one piece: TOML, or gone as a whole.
     pub(super) fn is_intact(&self, span: &Range<usize>) -> bool {
-        let is_inline = || self.source.text[span.start..].starts_with('{');
-        !self.damaged.contains(span) && (!self.partial || is_inline())
+        let is_inline = self.source.text.as_bytes().get(span.start) == Some(&b'{');
+        !self.damaged.contains(span) && (is_inline || !self.partial)
     }
 
     /// How many errors there are so far.

@@ -141,8 +141,8 @@ impl<'s> Check<'s, '_, '_> {
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !present.contains(&name) && self.findings.is_whole() {
-                let missing = self.findings.error(span, format!("missing key {}", quote(name)));
-                missing.help(format!("for example {}", self.example(&known[name], name)));
+                let help = format!("for example {}", self.example(&known[name], name));
+                self.findings.error(span, format!("missing key {}", quote(name))).help(help);
                 self.findings.note_damage(span.clone());
             }
         }

@@ -83,6 +83,7 @@ fn cure(message: &str) -> Option<&'static str> {
     let cures = [
         ("string values must be quoted", "put the value in double quotes; durations too: \"30s\""),
         ("unclosed", "a closing bracket or quote is missing on this line or above it"),
+        ("invalid basic string", "the closing quote is missing, or a `\\` wants to be `\\\\`"),
         ("key with no value", "a setting is written `key = value`, a comment begins with `#`"),
         ("duplicate key", "keep one of them"),
         ("missing comma", "a comma or a closing bracket is missing here or above"),

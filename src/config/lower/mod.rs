@@ -12,7 +12,9 @@ use std::time::Duration;
 use super::diagnostic::{Findings, nearest, quote, quote_all};
 use super::file::{self, DurationText, Key, Located};
 use super::values::{self, Read};
-use crate::model::{Driver, GroupIndex, Model, Server, Workers};
+use crate::model::{
+    Action, Driver, GroupIndex, Listener, Model, Server, Target, TargetGroup, Workers,
+};
 
 mod action;
 mod group;
@@ -203,6 +205,43 @@ impl Lowering<'_, '_> {
                 let problem = format!("all targets of {name} have weight 0");
                 let help = "requests to it get 503; give one of them a weight";
                 self.findings.warning(&file.at, problem).help(help);
+            }
+        }
+        for (file, listener) in config.listeners.iter().zip(&model.listeners) {
+            self.forwards_to_itself(file, listener, &model.target_groups);
+        }
+    }
+
+    /// Warns of a target that is the listener it gets its traffic from.
+    fn forwards_to_itself(
+        &mut self,
+        file: &Located<file::Listener>,
+        listener: &Listener,
+        groups: &[TargetGroup],
+    ) {
+        let own = listener.address;
+        let is_own = |target: &Target| {
+            let ip = target.address.ip();
+            let same_ip = ip == own.ip() || own.ip().is_unspecified() && ip.is_loopback();
+            target.address.port() == own.port() && own.is_ipv4() == ip.is_ipv4() && same_ip
+        };
+        let actions = listener.rules.iter().map(|rule| &rule.action).chain([&listener.default]);
+        let mut reached: Vec<GroupIndex> = actions
+            .filter_map(|action| match action {
+                Action::Forward(forward) => Some(&forward.groups),
+                Action::Redirect(_) | Action::FixedResponse(_) => None,
+            })
+            .flatten()
+            .map(|(index, _)| *index)
+            .collect();
+        reached.sort_unstable();
+        reached.dedup();
+        for group in reached.into_iter().filter_map(|index| groups.get(index.0 as usize)) {
+            if let Some(target) = group.targets.iter().find(|target| is_own(target)) {
+                let at = file.value.address.as_ref().map_or(&file.at, |address| &address.at);
+                let (address, name) = (target.address, quote(&group.name));
+                let problem = format!("target {address} of {name} is this listener itself");
+                self.findings.warning(at, problem).help("requests would go round in a circle");
             }
         }
     }

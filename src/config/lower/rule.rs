@@ -9,8 +9,7 @@ use crate::config::diagnostic::quote;
 use crate::config::file::{self, HeaderCondition, Key, Located, Many};
 use crate::config::values::{self, Read};
 use crate::model::{
-    Action, CONDITION_VALUES_MAX, Condition, Forward, Priority, QueryMatch, Rule, TextMatch,
-    Wildcard,
+    CONDITION_VALUES_MAX, Condition, Priority, QueryMatch, Rule, TextMatch, Wildcard,
 };
 
 /// The keys of a condition that may be written as wildcards or as regular expressions.
@@ -38,13 +37,13 @@ impl Lowering<'_, '_> {
                     first.insert(priority.value, &located.at);
                 }
             }
-            rules.push(self.rule(located, address));
+            rules.extend(self.rule(located, address));
         }
         rules.sort_by_key(|rule| rule.priority);
         rules
     }
 
-    fn rule(&mut self, located: &Located<file::Rule>, address: SocketAddr) -> Rule {
+    fn rule(&mut self, located: &Located<file::Rule>, address: SocketAddr) -> Option<Rule> {
         let file = &located.value;
         let errors_before = self.findings.errors();
         let conditions = self.conditions(file);
@@ -58,12 +57,7 @@ impl Lowering<'_, '_> {
         let action = Located { at: located.at.clone(), value: file.into() };
         let action = self.action(&action, Some(address));
         let priority = file.priority.as_ref().and_then(|priority| Priority::new(priority.value));
-        Rule {
-            // Placeholders: a rule without them is reported, and the model thrown away.
-            priority: priority.or_else(|| Priority::new(1)).unwrap_or_else(|| unreachable!()),
-            conditions,
-            action: action.unwrap_or(Action::Forward(Forward { groups: Vec::new() })),
-        }
+        Some(Rule { priority: priority?, conditions, action: action? })
     }
 
     fn conditions(&mut self, file: &file::Rule) -> Vec<Condition> {
