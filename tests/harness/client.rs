@@ -21,7 +21,7 @@ pub enum End {
 
 impl End {
     /// What a failed read means.
-    pub fn of(error: io::Error) -> Self {
+    pub fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Reset,
@@ -183,6 +183,19 @@ impl Client {
         self.unread.drain(..count).collect()
     }
 
+    /// Reads up to and with `text`.
+    pub fn take_past(&mut self, text: &str) -> Vec<u8> {
+        loop {
+            let found = self.unread.windows(text.len()).position(|w| w == text.as_bytes());
+            if let Some(at) = found {
+                return self.unread.drain(..at + text.len()).collect();
+            }
+            if let Err(end) = self.receive() {
+                panic!("{text:?} wanted: {end:?} after {}", show(&self.unread));
+            }
+        }
+    }
+
     /// Reads to the end of the connection.
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         loop {
@@ -224,7 +237,7 @@ impl Client {
                 self.unread.extend_from_slice(&buffer[..count]);
                 Ok(())
             }
-            Err(error) => Err(End::of(error)),
+            Err(error) => Err(End::of(&error)),
         }
     }
 }

@@ -299,7 +299,7 @@ impl Peer {
                 self.shared.record(self.index, |record| record.received.extend(received));
                 return true;
             }
-            Err(error) => End::of(error),
+            Err(error) => End::of(&error),
         };
         self.shared.record(self.index, |record| {
             record.end.get_or_insert(end);
