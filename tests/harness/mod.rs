@@ -1,0 +1,37 @@
+//! Scripted peers and a running `ringway` for the end-to-end tests.
+//!
+//! Nothing here shares code with the balancer: heads and bodies are read by the strict parser in
+//! [`message`], so what it accepts has one meaning for every parser. Blocking sockets, a thread
+//! per connection, a deadline on every wait. Start with [`Config`], [`Balancer`], [`Target`] and
+//! [`Client`].
+
+// Every test crate compiles this module and uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+// Tests are ordinary threads; the ban is about workers.
+#![allow(clippy::disallowed_types)]
+
+mod balancer;
+mod client;
+mod config;
+mod ends;
+mod message;
+mod target;
+
+use std::time::Duration;
+
+pub use balancer::{Balancer, Ringway, shell};
+pub use client::{Client, End, ReadError};
+pub use config::{Config, http, tcp};
+pub use ends::{Refusing, Silent};
+pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
+pub use target::{ConnectionRecord, Gate, Peer, Target};
+
+/// Longest wait for anything. Far above what a busy machine needs, so passing it means "never".
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// `bytes` as text for messages, shortened.
+pub fn show(bytes: &[u8]) -> String {
+    const SHOWN: usize = 2_000;
+    let text = bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string().replace("\\n", "\\n\n");
+    if bytes.len() > SHOWN { format!("{text}… ({} bytes)", bytes.len()) } else { text }
+}
