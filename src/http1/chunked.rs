@@ -21,9 +21,9 @@ use std::fmt;
 
 use trailers::Trailers;
 
-/// Most hexadecimal digits of a chunk size, leading zeros included. Sixteen fill 64 bits, so a
-/// size cannot overflow (RFC 9112 §7.1 demands that it does not).
-pub const SIZE_DIGITS_MAX: usize = 16;
+/// Most hexadecimal digits of a chunk size, leading zeros included. Sixteen fill 64 bits, which a
+/// target that counts in signed ones overflows (RFC 9112 §7.1 demands that none does).
+pub const SIZE_DIGITS_MAX: usize = 15;
 /// Most bytes of chunk extensions in one chunk-size line. Nobody sends any; RFC 9112 §7.1.1 asks
 /// recipients to bound them.
 pub const EXTENSION_BYTES_MAX: usize = 1024;

@@ -120,7 +120,7 @@ fn routed(rules: &[Rule], asked: &Asked) -> Option<u16> {
         let Action::Forward(forward) = action else { panic!("not a forward") };
         (priority.map(Priority::value), forward.groups[0].0)
     });
-    assert_eq!(group.0, priority.unwrap_or(0).into(), "action of another rule");
+    assert_eq!(group.0, u32::from(priority.unwrap_or(0)), "action of another rule");
     priority
 }
 
