@@ -124,20 +124,22 @@ impl<'s> Check<'s, '_, '_> {
         for (key, mut node) in std::mem::take(table) {
             let name = key.get_ref().as_ref();
             let path = join(path, name);
-            let fits = if let Some((name, schema)) = known.get_key_value(name) {
+            if let Some((name, schema)) = known.get_key_value(name) {
                 present.push(name);
-                self.value(schema, &mut node, &path)
-            } else {
-                let meant = nearest(name, known.keys().map(String::as_str));
-                present.extend(meant);
-                self.unknown_key(name, meant, known, &key.span(), &path);
-                false
-            };
-            if fits {
-                table.insert(key, node);
-            } else {
+                if self.value(schema, &mut node, &path) {
+                    table.insert(key, node);
+                } else {
+                    self.findings.note_damage(span.clone());
+                }
+                continue;
+            }
+            let meant = nearest(name, known.keys().map(String::as_str));
+            if let Some(meant) = meant {
+                // The key is there, only misspelt: its absence is not another mistake.
+                present.push(meant);
                 self.findings.note_damage(span.clone());
             }
+            self.unknown_key(name, meant, known, &key.span(), &path);
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !present.contains(&name) && self.findings.is_whole() {
