@@ -89,7 +89,7 @@ impl Groups {
             }
         }
         let incomplete =
-            !findings.is_whole() || groups.iter().any(|group| group.value.name.is_none());
+            !findings.is_intact(&(0..0)) || groups.iter().any(|group| group.value.name.is_none());
         Self { by_name, incomplete, used: vec![false; groups.len()] }
     }
 }
