@@ -42,7 +42,12 @@ impl<'s> Check<'s, '_, '_> {
         let span = node.span();
         if self.types(schema).iter().all(|name| *name != type_name(node)) {
             self.wrong_type(schema, node, path);
-            return false;
+            let is_single = matches!(node.get_ref(), DeValue::Table(_));
+            if !(is_single && self.types(schema) == ["array"]) {
+                return false;
+            }
+            // `[listeners]` for `[[listeners]]`: reported, and read on as it was meant.
+            widen_to_list(node);
         }
         let schema = self.resolve(schema);
         if let Some(alternatives) = schema.get("anyOf").and_then(Value::as_array) {
@@ -95,9 +100,7 @@ impl<'s> Check<'s, '_, '_> {
         match (node.get_ref(), widest) {
             (DeValue::Array(_), _) | (_, None) => {}
             (_, Some(widest)) if widest["type"] == "array" => {
-                let single =
-                    std::mem::replace(node, Spanned::new(span.clone(), DeValue::Boolean(false)));
-                *node.get_mut() = DeValue::Array(std::iter::once(single).collect());
+                widen_to_list(node);
             }
             (DeValue::String(_), Some(widest)) => {
                 let Some(key) = widest["required"][0].as_str() else { return true };
@@ -124,20 +127,22 @@ impl<'s> Check<'s, '_, '_> {
         for (key, mut node) in std::mem::take(table) {
             let name = key.get_ref().as_ref();
             let path = join(path, name);
-            let fits = if let Some((name, schema)) = known.get_key_value(name) {
+            if let Some((name, schema)) = known.get_key_value(name) {
                 present.push(name);
-                self.value(schema, &mut node, &path)
-            } else {
-                let meant = nearest(name, known.keys().map(String::as_str));
-                present.extend(meant);
-                self.unknown_key(name, meant, known, &key.span(), &path);
-                false
-            };
-            if fits {
-                table.insert(key, node);
-            } else {
+                if self.value(schema, &mut node, &path) {
+                    table.insert(key, node);
+                } else {
+                    self.findings.note_damage(span.clone());
+                }
+                continue;
+            }
+            let meant = nearest(name, known.keys().map(String::as_str));
+            if let Some(meant) = meant {
+                // The key is there, only misspelt: its absence is not another mistake.
+                present.push(meant);
                 self.findings.note_damage(span.clone());
             }
+            self.unknown_key(name, meant, known, &key.span(), &path);
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !present.contains(&name) && self.findings.is_whole() {
@@ -261,7 +266,7 @@ impl<'s> Check<'s, '_, '_> {
                 let value = nearest(text, ["true", "false"]).unwrap_or("true");
                 format!("write it without quotes: {}", assign(key, value))
             }
-            DeValue::Table(_) if wanted == ["array"] => {
+            DeValue::Table(_) if self.types(&schema["items"]) == ["object"] => {
                 format!("write `[[{key}]]` with two brackets: there can be several")
             }
             DeValue::Array(_) if wanted == ["object"] => {
@@ -286,6 +291,12 @@ impl<'s> Check<'s, '_, '_> {
         let value = from_list(schema).or_else(|| from_list(resolved)).or_else(from_choices);
         assign(key, &value.unwrap_or_else(|| from_type().into()))
     }
+}
+
+/// Makes a value the only entry of a list at the same place.
+fn widen_to_list(node: &mut Node<'_>) {
+    let single = std::mem::replace(node, Spanned::new(node.span(), DeValue::Boolean(false)));
+    *node.get_mut() = DeValue::Array(std::iter::once(single).collect());
 }
 
 /// The values that a schema lists, as text.

@@ -363,3 +363,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_table_with_one_bracket_too_few_is_still_checked_inside() {
+    let text = listener("")
+        .replace("[[target_groups]]", "[target_groups]")
+        .replace("targets =", "target =")
+        .replace("0.0.0.0:80", "0.0.0.0");
+    let problems: Vec<_> = failure(&text).errors.into_iter().map(|error| error.problem).collect();
+    let expected = [
+        "`target_groups` must be a list, not a table",
+        "unknown key `target`",
+        "`0.0.0.0` has no port",
+    ];
+    assert_eq!(problems, expected);
+}

@@ -24,6 +24,10 @@ mod rule;
 /// Most worker threads.
 const WORKERS_MAX: usize = 1024;
 
+/// Errors after which unknown names are no longer compared with all names: that many are not
+/// typing errors, and thousands of names take seconds.
+const SUGGESTING_ERRORS_MAX: usize = 100;
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -85,7 +89,7 @@ impl Groups {
             }
         }
         let incomplete =
-            !findings.is_whole() || groups.iter().any(|group| group.value.name.is_none());
+            !findings.is_intact(&(0..0)) || groups.iter().any(|group| group.value.name.is_none());
         Self { by_name, incomplete, used: vec![false; groups.len()] }
     }
 }
@@ -172,7 +176,8 @@ impl Lowering<'_, '_> {
         }
         let mut known: Vec<&str> = self.groups.by_name.keys().map(String::as_str).collect();
         known.sort_unstable();
-        let meant = nearest(&name.value, known.iter().copied());
+        let is_worthwhile = self.findings.errors() < SUGGESTING_ERRORS_MAX;
+        let meant = is_worthwhile.then(|| nearest(&name.value, known.iter().copied())).flatten();
         if self.groups.incomplete && meant.is_none() {
             return None;
         }

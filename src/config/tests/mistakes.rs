@@ -69,7 +69,7 @@ fn structural_mistakes_are_reported_with_a_cure() {
             "\"5000\"",
         ),
         (
-            format!("{GROUP}▸[listeners]\nname = \"a\""),
+            listener("").replace("[[listeners]]", "▸[listeners]"),
             "must be a list, not a table",
             "[[listeners]]",
         ),
