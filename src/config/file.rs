@@ -309,8 +309,8 @@ pub(super) struct Listener {
     /// Unique name: 1 to 64 letters, digits, `-`, `_`, `.`. Required.
     #[schemars(required, extend("examples" = ["web"]))]
     pub(super) name: Key<String>,
-    /// IP address and port to listen on; "0.0.0.0" and "[::]" are all addresses, port 0 is a free
-    /// port that the kernel chooses. Required.
+    /// IP address and port to listen on; "0.0.0.0" is every IPv4 address, "[::]" every IPv6 and
+    /// IPv4 address, port 0 a free port that the kernel chooses. Required.
     #[schemars(required, extend("examples" = ["0.0.0.0:80", "[::]:80"]))]
     pub(super) address: Key<String>,
     /// Layer at which the listener works. Default "l7".

@@ -189,7 +189,7 @@ fn rules_are_sorted_by_priority() {
 #[test]
 fn port_zero_and_different_families_do_not_clash() {
     let text = listener(
-        "[[listeners]]\nname = \"b\"\naddress = \"[::]:80\"\ndefault = { forward = \"blog\" }\n\
+        "[[listeners]]\nname = \"b\"\naddress = \"[::1]:80\"\ndefault = { forward = \"blog\" }\n\
          [[listeners]]\nname = \"c\"\naddress = \"127.0.0.1:0\"\ndefault = { forward = \"blog\" }\n\
          [[listeners]]\nname = \"d\"\naddress = \"127.0.0.1:0\"\n\
          default = { forward = \"blog\" }\n",

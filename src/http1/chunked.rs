@@ -24,6 +24,8 @@ use trailers::Trailers;
 /// Most hexadecimal digits of a chunk size, leading zeros included. Sixteen fill 64 bits, which a
 /// target that counts in signed ones overflows (RFC 9112 §7.1 demands that none does).
 pub const SIZE_DIGITS_MAX: usize = 15;
+/// Room for the longest chunk-size line that [`prefix`] writes.
+pub const PREFIX_BYTES: usize = 18;
 /// Most bytes of chunk extensions in one chunk-size line. Nobody sends any; RFC 9112 §7.1.1 asks
 /// recipients to bound them.
 pub const EXTENSION_BYTES_MAX: usize = 1024;
@@ -334,9 +336,9 @@ fn is_text(byte: u8) -> bool {
 
 /// Writes the chunk-size line of a chunk of `len` bytes into `out` and returns it. The data and
 /// [`CRLF`] follow. `len` must not be zero: that would end the body, see [`LAST_CHUNK`].
-pub fn prefix(len: usize, out: &mut [u8; SIZE_DIGITS_MAX + 2]) -> &[u8] {
+pub fn prefix(len: usize, out: &mut [u8; PREFIX_BYTES]) -> &[u8] {
     debug_assert!(len > 0);
-    let mut start = SIZE_DIGITS_MAX;
+    let mut start = PREFIX_BYTES - CRLF.len();
     let mut rest = len;
     loop {
         start -= 1;
@@ -346,7 +348,7 @@ pub fn prefix(len: usize, out: &mut [u8; SIZE_DIGITS_MAX + 2]) -> &[u8] {
             break;
         }
     }
-    out[SIZE_DIGITS_MAX..].copy_from_slice(CRLF);
+    out[PREFIX_BYTES - CRLF.len()..].copy_from_slice(CRLF);
     &out[start..]
 }
 

@@ -141,8 +141,8 @@ fn split_off(buffer: &mut Buffer, kept: usize, consumed: usize, rest: &mut Vec<u
 /// Puts the chunk-size line in front of the data, and in front of that the end of the chunk
 /// before: so a chunk needs no byte behind its data and the buffer never grows.
 fn chunk(buffer: &mut Buffer, begun: bool) {
-    let mut size = [0; chunked::SIZE_DIGITS_MAX + 2];
-    let mut line = Vec::with_capacity(chunked::SIZE_DIGITS_MAX + 4);
+    let mut size = [0; chunked::PREFIX_BYTES];
+    let mut line = Vec::with_capacity(chunked::PREFIX_BYTES + 2);
     if begun {
         line.extend_from_slice(chunked::CRLF);
     }

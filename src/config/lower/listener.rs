@@ -46,21 +46,19 @@ impl Lowering<'_, '_> {
     }
 
     /// Two listeners cannot share a port on an address, nor one port on all addresses and on one
-    /// of them. `[::]` and IPv4 addresses are apart: listeners on IPv6 take IPv6 only.
+    /// of them. `[::]` takes IPv4 as well, `0.0.0.0` takes IPv4 only.
     fn clashes(&mut self, file: &[Located<file::Listener>]) {
         type Bound<'k> = (SocketAddr, &'k Located<file::Listener>);
-        let mut by_port: HashMap<(u16, bool), Vec<Bound<'_>>> = HashMap::new();
+        let mut by_port: HashMap<u16, Vec<Bound<'_>>> = HashMap::new();
         for listener in file {
             let Some(text) = &listener.value.address else { continue };
             let Ok(address) = values::listener_address(&text.value) else { continue };
             if address.port() == 0 {
                 continue;
             }
-            let same_port = by_port.entry((address.port(), address.is_ipv4())).or_default();
+            let same_port = by_port.entry(address.port()).or_default();
             let clash = same_port.iter().find(|(other, _)| {
-                other.ip() == address.ip()
-                    || other.ip().is_unspecified()
-                    || address.ip().is_unspecified()
+                other.ip() == address.ip() || covers(*other, address) || covers(address, *other)
             });
             if let Some((other_address, other)) = clash {
                 let name = other.value.name.as_ref().map_or("", |name| &name.value);
@@ -215,4 +213,9 @@ impl Lowering<'_, '_> {
             ],
         );
     }
+}
+
+/// Whether `all` is a wildcard that takes connections to the address of `one` as well.
+fn covers(all: SocketAddr, one: SocketAddr) -> bool {
+    all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
 }

@@ -190,8 +190,9 @@ fn mistakes_in_listeners_are_reported_with_a_cure() {
             "another port",
         ),
         (second("▸\"127.0.0.1:80\""), "127.0.0.1:80 clashes with 0.0.0.0:80", "another port"),
+        (second("▸\"[::]:80\""), "[::]:80 clashes with 0.0.0.0:80", "another port"),
         (
-            second("\"[::]:80\"").replace("\"b\"", "▸\"web\""),
+            second("\"[::1]:80\"").replace("\"b\"", "▸\"web\""),
             "already the name of listeners[0]",
             "own name",
         ),

@@ -53,7 +53,7 @@ pub(super) fn encode(data: &[u8], sizes: &[usize]) -> Vec<u8> {
         let (chunk, behind) = rest.split_at(size.min(rest.len()));
         rest = behind;
         if !chunk.is_empty() {
-            out.extend_from_slice(prefix(chunk.len(), &mut [0; SIZE_DIGITS_MAX + 2]));
+            out.extend_from_slice(prefix(chunk.len(), &mut [0; PREFIX_BYTES]));
             out.extend_from_slice(chunk);
             out.extend_from_slice(CRLF);
         }
@@ -71,7 +71,7 @@ fn good_bodies_are_made_canonical() {
         ("5\r\nhello\r\n0\r\n\r\nGET", "5\r\nhello\r\n0\r\n\r\n", "hello", "GET"),
         ("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "=", "hello world", ""),
         ("0005\r\nhello\r\n000\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello", ""),
-        ("0000000000000005\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello", ""),
+        ("000000000000005\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "hello", ""),
         ("A\r\n0123456789\r\n0\r\n\r\n", "=", "0123456789", ""),
         ("a\r\n0123456789\r\n0\r\n\r\n", "=", "0123456789", ""),
         ("10\r\n0123456789abcdef\r\n0\r\n\r\n", "=", "0123456789abcdef", ""),
@@ -114,7 +114,7 @@ fn bodies_that_break_a_rule_are_refused() {
         ("5_0\r\n", SizeCharacter),
         ("5,\r\n", SizeCharacter),
         ("5\0\r\n", SizeCharacter),
-        ("00000000000000005\r\nhello", SizeTooLong),
+        ("0000000000000005\r\nhello", SizeTooLong),
         ("10000000000000000\r\n", SizeTooLong),
         ("5\nhello", BareLf),
         ("5\rhello", BareCr),
@@ -262,6 +262,6 @@ fn the_decoder_is_small() {
 #[test]
 fn prefix_is_the_size_in_hexadecimal() {
     for len in [1, 9, 10, 15, 16, 255, 4096, usize::MAX] {
-        assert_eq!(prefix(len, &mut [0; 18]), format!("{len:x}\r\n").as_bytes());
+        assert_eq!(prefix(len, &mut [0; PREFIX_BYTES]), format!("{len:x}\r\n").as_bytes());
     }
 }
