@@ -135,8 +135,12 @@ fn run(
 /// to group `home`. Both groups take turns.
 #[must_use]
 pub fn model(home: &[SocketAddr], blog: &[SocketAddr], l7: SocketAddr, l4: SocketAddr) -> Model {
-    let forward =
-        |group| Action::Forward(Forward { groups: vec![(GroupIndex(group), Weight::ONE)] });
+    let forward = |group| {
+        Action::Forward(Forward {
+            groups: vec![(GroupIndex(group), Weight::ONE)],
+            stickiness: None,
+        })
+    };
     let patterns = ["/blog", "/blog/*"]
         .map(|pattern| TextMatch::Wildcard(Wildcard::parse(pattern, false)))
         .to_vec();

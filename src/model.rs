@@ -8,6 +8,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -68,6 +69,23 @@ pub struct Server {
     pub driver: Driver,
     /// How long a stop waits for what is in flight; then it is cut.
     pub drain_timeout: Duration,
+    /// Directory for what must outlast the process: changes made through the control API, the key
+    /// of stickiness cookies. `None`: nothing outlasts it.
+    pub state_dir: Option<PathBuf>,
+    /// Where the control API listens.
+    pub control: ControlApi,
+}
+
+/// Where the control API listens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlApi {
+    /// Unix socket, mode 0660; `None`: none.
+    pub socket: Option<PathBuf>,
+    /// TCP address; `None`: none.
+    pub address: Option<SocketAddr>,
+    /// File whose first line is the bearer token that TCP requests must bring; required for any
+    /// address that is not a loopback one.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -76,6 +94,8 @@ impl Default for Server {
             workers: Workers::Auto,
             driver: Driver::Auto,
             drain_timeout: Duration::from_secs(30),
+            state_dir: None,
+            control: ControlApi::default(),
         }
     }
 }
@@ -125,6 +145,78 @@ pub struct TargetGroup {
     pub deregistration_delay: Duration,
     /// How long a target that turned healthy takes to reach its full share; zero: at once.
     pub slow_start: Duration,
+    /// How clients are bound to targets.
+    pub stickiness: Stickiness,
+    /// Below which number of healthy targets all are used (fail open).
+    pub healthy_min: HealthyMin,
+    /// Whether targets that fail more than their peers get less (AWS:
+    /// `load_balancing.algorithm.anomaly_mitigation`); weighted random only.
+    pub anomaly_mitigation: bool,
+    /// Whether L4 connections to a deregistered target are cut at the end of its delay (AWS:
+    /// `deregistration_delay.connection_termination.enabled`).
+    pub connection_termination: bool,
+    /// Whether and when traffic itself takes a target out; beyond ALB.
+    pub outlier_detection: Option<OutlierDetection>,
+}
+
+/// How clients are bound to targets of a group (AWS: `stickiness.*`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Stickiness {
+    /// They are not.
+    #[default]
+    Off,
+    /// By a cookie of ours, `AWSALB`, for this long after the last request (1 s to 7 days).
+    LbCookie(Duration),
+    /// By a cookie of ours, `AWSALBAPP-0`, from the first response that sets the application's
+    /// cookie of this name, for this long after the last request.
+    AppCookie {
+        /// Name of the application's cookie.
+        name: String,
+        /// How long after the last request.
+        duration: Duration,
+    },
+    /// By their address; L4 listeners only.
+    SourceIp,
+}
+
+/// Thresholds of routing failover (AWS: `target_group_health.unhealthy_state_routing.*`). With
+/// fewer healthy targets than either says, all that are not draining are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthyMin {
+    /// Least number of healthy targets, from 1.
+    pub count: u32,
+    /// Least share of healthy targets among the registered ones, 1 to 100; `None`: off.
+    pub percentage: Option<u8>,
+}
+
+impl Default for HealthyMin {
+    fn default() -> Self {
+        Self { count: 1, percentage: None }
+    }
+}
+
+/// When traffic itself takes a target out for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// Failures in a row, connections refused and 5xx, that eject a target.
+    pub consecutive_failures: u32,
+    /// Length of the first ejection; each further one is longer by this.
+    pub base_ejection: Duration,
+    /// Longest ejection.
+    pub max_ejection: Duration,
+    /// Largest share of the group's targets that may be ejected at once, 1 to 100.
+    pub max_ejected_percentage: u8,
+}
+
+impl Default for OutlierDetection {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            base_ejection: Duration::from_secs(30),
+            max_ejection: Duration::from_secs(300),
+            max_ejected_percentage: 50,
+        }
+    }
 }
 
 impl TargetGroup {
@@ -143,6 +235,11 @@ impl TargetGroup {
             health_check: HealthCheck::default(),
             deregistration_delay: Duration::from_secs(300),
             slow_start: Duration::ZERO,
+            stickiness: Stickiness::Off,
+            healthy_min: HealthyMin::default(),
+            anomaly_mitigation: false,
+            connection_termination: false,
+            outlier_detection: None,
         }
     }
 }
@@ -528,6 +625,8 @@ pub enum Action {
 pub struct Forward {
     /// Groups and their shares. Groups do not fail over to one another.
     pub groups: Vec<(GroupIndex, Weight)>,
+    /// How long a client stays with the group that it got first (AWS: `AWSALBTG`, 1 s to 7 days).
+    pub stickiness: Option<Duration>,
 }
 
 /// A redirect; each part is a template over the request's own parts.

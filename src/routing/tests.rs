@@ -104,7 +104,7 @@ fn user_agent(pattern: &str) -> Condition {
 }
 
 fn to_group(group: u32) -> Action {
-    Action::Forward(Forward { groups: vec![(GroupIndex(group), Weight::ONE)] })
+    Action::Forward(Forward { groups: vec![(GroupIndex(group), Weight::ONE)], stickiness: None })
 }
 
 fn rule(priority: u16, conditions: Vec<Condition>) -> Rule {
@@ -242,6 +242,7 @@ fn first_rule_in_priority_wins_wherever_it_is_indexed() {
 fn groups_of_a_forward_are_chosen_by_weight() {
     let forward = |weights: &[u16]| Forward {
         groups: (0..).map(GroupIndex).zip(weights.iter().filter_map(|&w| Weight::new(w))).collect(),
+        stickiness: None,
     };
     let mut random = fastrand::Rng::with_seed(3);
     let mut counts = [0_i32; 4];

@@ -105,7 +105,7 @@ impl Lowering<'_, '_> {
             let problem = "all groups of this forward have weight 0";
             self.findings.warning(at, problem).help("every request gets 503; give one a weight");
         }
-        Forward { groups }
+        Forward { groups, stickiness: None }
     }
 
     fn redirect(

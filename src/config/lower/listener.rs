@@ -86,7 +86,7 @@ impl Lowering<'_, '_> {
             let action = Located { at: action.at.clone(), value: (&action.value).into() };
             self.action(&action, address)
         });
-        let nothing = || Action::Forward(Forward { groups: Vec::new() });
+        let nothing = || Action::Forward(Forward { groups: Vec::new(), stickiness: None });
         let address = address.unwrap_or(PLACEHOLDER);
         let mut lowered = Listener::new(name, address, mode, default.unwrap_or_else(nothing));
         lowered.rules = self.rules(&file.rules, address);
