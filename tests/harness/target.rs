@@ -282,6 +282,11 @@ impl Peer {
         Some(self.unread.drain(..count).collect())
     }
 
+    /// Takes what has arrived and not been taken, without waiting.
+    pub fn take_ready(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
     /// Takes all bytes up to the end of the connection.
     pub fn take_rest(&mut self) -> Vec<u8> {
         while self.receive() {}
