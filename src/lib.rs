@@ -1,4 +1,33 @@
 //! An io_uring, thread-per-core TCP and HTTP load balancer for one Linux host.
+//!
+//! The rooms, in reading order. What a room may use is said in `ARCHITECTURE.md` and held by
+//! `tests/tidy.rs`.
+//!
+//! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
+//! * decisions, values in and values out: [`routing`], [`balance`], [`http1`], [`proxy_protocol`]
+//! * what workers act on: [`snapshot`]; what they count: [`metrics`]
+//! * the kernel: [`net`], the only room with `unsafe`
+//! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
+//! * the control thread: [`config`], [`mailbox`], [`control`]
+//! * the command line: [`cli`], [`demo`], [`platform`]
+//!
+//! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
+//! sends it to a target and the response back.
 
+pub mod balance;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod http1;
+pub mod mailbox;
 pub mod message;
+pub mod metrics;
 pub mod model;
+pub mod net;
+pub mod platform;
+pub mod proxy;
+pub mod proxy_protocol;
+pub mod routing;
+pub mod snapshot;
+pub mod worker;

@@ -1,6 +1,147 @@
-//! The `ringway` command.
+//! The `ringway` command: from the command line to an exit status.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringway::cli::{self, Cli, Command, Format};
+use ringway::config::{self, Color, Diagnostic, Failure};
+use ringway::control::{self, Started};
+use ringway::model::Model;
+use ringway::{demo, platform};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// Exit status for a configuration with mistakes (sysexits.h: EX_CONFIG).
+const EXIT_CONFIG: u8 = 78;
+/// Exit status for a configuration that cannot be read (sysexits.h: EX_NOINPUT).
+const EXIT_NO_INPUT: u8 = 66;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(options) => run(&options),
+        Command::Check(options) => return check(&options),
+        Command::Demo => run_demo(),
+        Command::Version => print(&platform::describe()),
+        Command::Schema => print(&config::json_schema()),
+        Command::Completions(options) => {
+            cli::completions(options.shell, &mut std::io::stdout()).map_err(Into::into)
+        }
+        Command::Man(options) => cli::man_pages(&options.dir).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast::<Failure>() {
+            Ok(failure) => refuse(&failure),
+            Err(error) => {
+                eprintln!("ringway: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+type CommandResult = Result<(), Box<dyn std::error::Error>>;
+
+fn run(options: &cli::Run) -> CommandResult {
+    let loaded = config::load(&options.config)?;
+    start_log();
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", in_one_line(warning));
+    }
+    serve(&loaded.model, |started| {
+        announce(started);
+        let (workers, driver) = (started.workers, started.engine.driver());
+        say(&format!("ready workers={workers} driver={driver}\n"));
+    })
+}
+
+/// A warning as a log has it.
+fn in_one_line(warning: &Diagnostic) -> String {
+    let line = warning.place.as_ref().map_or(0, |place| place.line);
+    let help = warning.help.as_deref().unwrap_or_default();
+    format!("{}:{line}: {}; {help}", warning.file, warning.problem)
+}
+
+fn run_demo() -> CommandResult {
+    let targets = demo::Targets::start()?;
+    let l7 = demo::free_address(demo::L7_ADDRESS);
+    let l4 = demo::free_address(demo::L4_ADDRESS);
+    let model = demo::model(targets.home(), targets.blog(), l7, l4);
+    serve(&model, |started| {
+        announce(started);
+        if let [web, tcp] = started.listeners.as_slice() {
+            say(&demo::instructions(web.address, tcp.address));
+        }
+    })
+}
+
+fn serve(model: &Model, started: impl FnOnce(&Started)) -> CommandResult {
+    control::run(model, started).map_err(Into::into)
+}
+
+fn announce(started: &Started) {
+    for listener in &started.listeners {
+        say(&format!("{listener}\n"));
+    }
+}
+
+fn check(options: &cli::Check) -> ExitCode {
+    let loaded = match (config::load(&options.config), options.format) {
+        (Ok(loaded), _) => loaded,
+        (Err(failure), Format::Text) => return refuse(&failure),
+        (Err(failure), Format::Json) => {
+            say(&config::render_json(failure.errors.iter().chain(&failure.warnings)));
+            return exit_of(&failure);
+        }
+    };
+    match options.format {
+        Format::Json => say(&config::render_json(&loaded.warnings)),
+        Format::Text => {
+            for warning in &loaded.warnings {
+                eprintln!("{}", warning.render(color()));
+            }
+            let (listeners, groups) = (&loaded.model.listeners, &loaded.model.target_groups);
+            let file = options.config.display();
+            let (listeners, groups) = (listeners.len(), groups.len());
+            say(&format!("{file}: good: {listeners} listeners, {groups} target groups\n"));
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn refuse(failure: &Failure) -> ExitCode {
+    eprint!("{}", failure.render(color()));
+    exit_of(failure)
+}
+
+fn exit_of(failure: &Failure) -> ExitCode {
+    ExitCode::from(if failure.unreadable.is_some() { EXIT_NO_INPUT } else { EXIT_CONFIG })
+}
+
+fn color() -> Color {
+    let wanted = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if wanted { Color::On } else { Color::Off }
+}
+
+fn print(text: &str) -> CommandResult {
+    std::io::stdout().write_all(text.as_bytes()).map_err(Into::into)
+}
+
+/// Writes to standard output. A reader that has gone must not end a load balancer.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RINGWAY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color() == Color::On)
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,205 @@
+//! The command line: which commands and options exist, and what their help says.
+//!
+//! Types only: [`Cli`] is what `main` parses, and each command is carried out elsewhere. From the
+//! same types come the shell completions and man pages that packages install
+//! ([`completions`], [`man_pages`], in `cli/generate.rs`). Start with [`Command`].
+
+mod generate;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use generate::{completions, man_pages};
+
+/// Where `run` and `check` look for the configuration unless told otherwise.
+pub const CONFIG_PATH: &str = "/etc/ringway/ringway.toml";
+
+/// A load balancer for one Linux host: HTTP with rules, and plain TCP
+///
+/// Ringway accepts connections on listeners and hands them to targets. An L7 listener reads HTTP
+/// and picks a target group for every request, by rules on host, path, header, method, query and
+/// source address. An L4 listener passes TCP through, connection by connection. The terms and
+/// the behaviour are those of AWS Elastic Load Balancing.
+///
+/// New here? `ringway demo` needs no configuration and shows everything in a minute.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, after_long_help = CLI_AFTER)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const CLI_AFTER: &str = "\
+EXAMPLES:
+  ringway demo                        try it, without any configuration
+  ringway check --config my.toml      find every mistake in a configuration
+  ringway run --config my.toml        run it
+  ringway help run                    all about one command
+
+EXIT STATUS:
+  0   success
+  1   it could not start, or failed while it ran; the message says why
+  2   the command line is wrong
+  66  the configuration file cannot be read
+  78  the configuration has mistakes
+
+FILES:
+  /etc/ringway/ringway.toml           the configuration, unless --config names another";
+
+/// What the process is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the load balancer in the foreground
+    ///
+    /// Reads the configuration, opens every listener and serves until it is stopped. A
+    /// configuration with mistakes is not started: all of them are reported, as by `check`.
+    ///
+    /// SIGTERM and Ctrl-C end it gently: listeners close at once, what is in flight may finish
+    /// within `drain_timeout` (30 s unless configured), then it is cut.
+    #[command(after_long_help = RUN_AFTER)]
+    Run(Run),
+    /// Report every mistake in a configuration at once
+    ///
+    /// Reads the configuration as `run` would, opens nothing, and reports every mistake at once:
+    /// file, line and column, what is wrong (the cause) and how to put it right (the cure).
+    #[command(after_long_help = CHECK_AFTER)]
+    Check(Check),
+    /// Try it: targets, listeners and rules without any configuration
+    ///
+    /// Needs no configuration at all. Starts two `home` and two `blog` targets in this process,
+    /// an L7 listener on 127.0.0.1:8080 that sends /blog to the blog targets and everything else
+    /// to the home targets, and an L4 listener on 127.0.0.1:8081 that passes connections to the
+    /// home targets. Where one of these ports is taken, a free one is used instead.
+    ///
+    /// Prints the commands to try, for a terminal and for a browser. Ctrl-C ends it; nothing is
+    /// left behind.
+    #[command(after_long_help = DEMO_AFTER)]
+    Demo,
+    /// Show the version, the kernel, and which io_uring features are on
+    ///
+    /// Prints the version of ringway and of the kernel, whether io_uring is usable by this user
+    /// on this host (if not, why, and that epoll is used instead), and which of its features are
+    /// on. Worth pasting into a bug report.
+    #[command(after_long_help = VERSION_AFTER)]
+    Version,
+    /// Print the JSON Schema of the configuration
+    ///
+    /// For editors that complete and check TOML while one types.
+    #[command(hide = true)]
+    Schema,
+    /// Print completions for a shell
+    ///
+    /// For packages, which install them where the shell looks for them.
+    #[command(hide = true)]
+    Completions(Completions),
+    /// Write man pages: ringway.1 and one for each command
+    ///
+    /// For packages, which install them below /usr/share/man/man1.
+    #[command(hide = true)]
+    Man(Man),
+}
+
+const RUN_AFTER: &str = "\
+EXAMPLES:
+  ringway run                         with /etc/ringway/ringway.toml
+  ringway run --config my.toml        with another file
+  systemctl start ringway             as a service, where the package installed one
+
+EXIT STATUS:
+  0   stopped by a signal, everything in flight finished or cut
+  1   a listener could not be opened, or the kernel refused something; the message says which
+  66  the configuration file cannot be read
+  78  the configuration has mistakes";
+
+const CHECK_AFTER: &str = "\
+EXAMPLES:
+  ringway check                       checks /etc/ringway/ringway.toml
+  ringway check --config my.toml      checks another file
+  ringway check --format json | jq .  for editors and pipelines
+  ringway check && systemctl reload ringway
+
+EXIT STATUS:
+  0   the configuration is good
+  66  the configuration file cannot be read
+  78  the configuration has mistakes";
+
+const DEMO_AFTER: &str = "\
+EXAMPLES:
+  ringway demo                        then, in another terminal:
+  curl http://127.0.0.1:8080/         home-1 and home-2 take turns
+  curl http://127.0.0.1:8080/blog     blog-1 and blog-2 take turns
+  curl http://127.0.0.1:8081/         through the L4 listener
+
+EXIT STATUS:
+  0   ended by Ctrl-C
+  1   it could not start; the message says why";
+
+const VERSION_AFTER: &str = "\
+EXAMPLES:
+  ringway version                     version, kernel and io_uring
+  ringway --version                   the version alone, for scripts
+
+EXIT STATUS:
+  0   always, also where io_uring is not usable";
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(default_value = CONFIG_PATH)]
+    pub config: PathBuf,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(default_value = CONFIG_PATH)]
+    pub config: PathBuf,
+    /// How mistakes are reported
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// How `check` reports mistakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, with the line it is about
+    Text,
+    /// For programs: one JSON document
+    Json,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that we write completions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory to write to; it is made where it does not exist
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+}

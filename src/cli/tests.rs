@@ -1,0 +1,128 @@
+use std::fs;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+const VISIBLE: [&str; 4] = ["run", "check", "demo", "version"];
+const HIDDEN: [&str; 3] = ["schema", "completions", "man"];
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+/// What a command line means, in words that a table can hold.
+fn meaning(line: &str) -> Result<String, ErrorKind> {
+    Ok(match parse(line).map_err(|error| error.kind())?.command {
+        Command::Run(run) => format!("run {}", run.config.display()),
+        Command::Check(check) => format!("check {} {:?}", check.config.display(), check.format),
+        Command::Demo => "demo".into(),
+        Command::Version => "version".into(),
+        Command::Schema => "schema".into(),
+        Command::Completions(completions) => format!("completions {:?}", completions.shell),
+        Command::Man(man) => format!("man {}", man.dir.display()),
+    })
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn command_lines_mean_what_the_help_says() {
+    let cases = [
+        ("ringway run", "run /etc/ringway/ringway.toml"),
+        ("ringway run --config a.toml", "run a.toml"),
+        ("ringway run -c a.toml", "run a.toml"),
+        ("ringway check", "check /etc/ringway/ringway.toml Text"),
+        ("ringway check --format json --config=b", "check b Json"),
+        ("ringway demo", "demo"),
+        ("ringway version", "version"),
+        ("ringway schema", "schema"),
+        ("ringway completions zsh", "completions Zsh"),
+        ("ringway man /tmp/x", "man /tmp/x"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(meaning(line).as_deref(), Ok(expected), "{line}");
+    }
+}
+
+#[test]
+fn wrong_command_lines_are_refused() {
+    let cases = [
+        ("ringway", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("ringway rum", ErrorKind::InvalidSubcommand),
+        ("ringway run a.toml", ErrorKind::UnknownArgument),
+        ("ringway run --config", ErrorKind::InvalidValue),
+        ("ringway check --format xml", ErrorKind::InvalidValue),
+        ("ringway demo --config a", ErrorKind::UnknownArgument),
+        ("ringway completions tcsh", ErrorKind::InvalidValue),
+        ("ringway man", ErrorKind::MissingRequiredArgument),
+        ("ringway --version", ErrorKind::DisplayVersion),
+        ("ringway --help", ErrorKind::DisplayHelp),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(meaning(line), Err(expected), "{line}");
+    }
+}
+
+#[test]
+fn help_names_examples_exit_status_and_no_hidden_command() {
+    let help = |line: &str| parse(line).unwrap_err().to_string();
+    for name in VISIBLE {
+        let text = help(&format!("ringway {name} --help"));
+        assert!(text.contains("EXAMPLES:") && text.contains("EXIT STATUS:"), "{text}");
+    }
+    let text = help("ringway --help");
+    assert!(text.contains("EXAMPLES:") && text.contains("EXIT STATUS:"), "{text}");
+    for name in HIDDEN {
+        assert!(!text.contains(&format!("\n  {name}")), "{text}");
+    }
+    for line in text.lines() {
+        assert!(line.len() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn completions_name_every_visible_command_and_no_hidden_one() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut script = Vec::new();
+        completions(shell, &mut script).unwrap();
+        let script = String::from_utf8(script).unwrap();
+        for name in VISIBLE.into_iter().chain(["config", "format", "json"]) {
+            assert!(script.contains(name), "{shell:?} lacks {name}");
+        }
+        assert!(!script.contains("schema"), "{shell:?} names a hidden command");
+    }
+}
+
+#[test]
+fn completions_report_a_closed_pipe() {
+    assert!(completions(Shell::Bash, &mut [0; 8].as_mut_slice()).is_err());
+}
+
+#[test]
+fn every_visible_command_has_a_man_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("man1");
+    man_pages(&dir).unwrap();
+    let mut names: Vec<String> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let mut expected: Vec<String> = VISIBLE.map(|name| format!("ringway-{name}.1")).to_vec();
+    expected.push("ringway.1".into());
+    expected.sort();
+    assert_eq!(names, expected);
+    for name in expected {
+        let page = fs::read_to_string(dir.join(&name)).unwrap();
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT STATUS"] {
+            let found = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+            assert!(found.iter().any(|title| page.contains(title)), "{name} lacks {section}");
+        }
+        assert!(!page.contains("EXTRA"), "{name}");
+    }
+}

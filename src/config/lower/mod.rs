@@ -1,0 +1,248 @@
+//! The file's types to the [`Model`]: reads every text, resolves every name, and checks what
+//! only the whole can show.
+//!
+//! Nothing stops at a mistake. What cannot be read is reported and replaced by a placeholder, so
+//! that the checks beside it still run; with an error reported, `parse` throws the model away.
+//! Start with [`lower`].
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::diagnostic::{Findings, nearest, quote, quote_all};
+use super::file::{self, DurationText, Key, Located};
+use super::values::{self, Read};
+use crate::model::{
+    Action, Driver, GroupIndex, Listener, Model, Server, Target, TargetGroup, Workers,
+};
+
+mod action;
+mod group;
+mod listener;
+mod rule;
+
+/// Most worker threads.
+const WORKERS_MAX: usize = 1024;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Between which limits a duration must lie.
+struct Limits {
+    min: Duration,
+    max: Duration,
+    /// Below this a duration works, but is likelier a mistake than a wish.
+    odd_below: Duration,
+}
+
+/// Silences and waits of connections.
+const WAIT: Limits = Limits { min: Duration::from_millis(100), max: DAY, odd_below: SECOND };
+
+/// Makes the model; what is wrong goes to `findings`.
+pub(super) fn lower(config: &file::Config, findings: &mut Findings<'_>) -> Model {
+    let groups = Groups::of(&config.target_groups, findings);
+    let mut lowering = Lowering { findings, groups };
+    let target_groups: Vec<_> =
+        config.target_groups.iter().map(|group| lowering.group(&group.value)).collect();
+    let listeners = lowering.listeners(&config.listeners);
+    let server = config.server.as_ref().map(|server| lowering.server(&server.value));
+    let model = Model { server: server.unwrap_or_default(), target_groups, listeners };
+    if lowering.findings.errors() == 0 {
+        lowering.doubts(config, &model);
+    }
+    model
+}
+
+/// What lowering knows while it runs.
+struct Lowering<'f, 't> {
+    findings: &'f mut Findings<'t>,
+    groups: Groups,
+}
+
+/// The target groups of the file by name.
+struct Groups {
+    by_name: HashMap<String, GroupIndex>,
+    /// Some group has no readable name, so an unknown name may be that group's.
+    incomplete: bool,
+    used: Vec<bool>,
+}
+
+impl Groups {
+    fn of(groups: &[Located<file::TargetGroup>], findings: &mut Findings<'_>) -> Self {
+        let mut by_name: HashMap<String, GroupIndex> = HashMap::new();
+        for (group, index) in groups.iter().zip(0..) {
+            let Some(name) = &group.value.name else { continue };
+            match by_name.get(&name.value).copied() {
+                Some(GroupIndex(first)) => {
+                    let first = findings.name_of(&groups[first as usize].at);
+                    let problem = format!("{} is already the name of {first}", quote(&name.value));
+                    findings.error(&name.at, problem).help("give each target group its own name");
+                }
+                None => {
+                    by_name.insert(name.value.clone(), GroupIndex(index));
+                }
+            }
+        }
+        let incomplete =
+            !findings.is_whole() || groups.iter().any(|group| group.value.name.is_none());
+        Self { by_name, incomplete, used: vec![false; groups.len()] }
+    }
+}
+
+impl Lowering<'_, '_> {
+    /// Reads a value; `None` when the key is absent, or wrong and reported.
+    fn read<T, U>(&mut self, key: &Key<T>, read: impl FnOnce(&T) -> Read<U>) -> Option<U> {
+        self.read_value(key.as_ref()?, read)
+    }
+
+    fn read_value<T, U>(
+        &mut self,
+        located: &Located<T>,
+        read: impl FnOnce(&T) -> Read<U>,
+    ) -> Option<U> {
+        match read(&located.value) {
+            Ok(value) => Some(value),
+            Err(flaw) => {
+                let finding = self.findings.error(&located.at, flaw.problem);
+                if let Some(help) = flaw.help {
+                    finding.help(help);
+                }
+                None
+            }
+        }
+    }
+
+    /// Reads a duration into its place and checks it; an absent key leaves the default.
+    fn duration(&mut self, key: &Key<DurationText>, limits: &Limits, into: &mut Duration) {
+        let Some(located) = key else { return };
+        let Some(value) = self.read_value(located, |text| values::duration(&text.0)) else {
+            return;
+        };
+        let (at, name) = (&located.at, self.key_of(&located.at));
+        let show = values::show_duration;
+        if value < limits.min || value > limits.max {
+            let problem = format!("`{name}` is out of range: {}", show(value));
+            let help = format!("from {} to {}", show(limits.min), show(limits.max));
+            self.findings.error(at, problem).help(help);
+        } else if value < limits.odd_below {
+            let problem = format!("`{name}` is suspiciously small: {}", show(value));
+            let help = format!("most networks need at least {}", show(limits.odd_below));
+            self.findings.warning(at, problem).help(help);
+        }
+        *into = value;
+    }
+
+    /// The last key on the path of the value at `at`.
+    fn key_of(&self, at: &Range<usize>) -> String {
+        let path = self.findings.path(at);
+        path.rsplit('.').next().unwrap_or(path).to_owned()
+    }
+
+    fn server(&mut self, file: &file::Server) -> Server {
+        let mut server = Server::default();
+        let workers = self.read(&file.workers, |text| match text.0.as_str() {
+            "auto" => Ok(Workers::Auto),
+            number => match number.parse() {
+                Ok(count) if usize::from(count) <= WORKERS_MAX => Ok(Workers::Count(count)),
+                _ => Err(values::Flaw::new(
+                    format!("{} is not a number of workers", quote(number)),
+                    format!("\"auto\" or a number from 1 to {WORKERS_MAX}"),
+                )),
+            },
+        });
+        server.workers = workers.unwrap_or(server.workers);
+        if let Some(driver) = &file.driver {
+            server.driver = match driver.value {
+                file::Driver::Auto => Driver::Auto,
+                file::Driver::IoUring => Driver::IoUring,
+                file::Driver::Epoll => Driver::Epoll,
+            };
+        }
+        let limits = Limits { min: Duration::ZERO, max: HOUR, odd_below: SECOND };
+        self.duration(&file.drain_timeout, &limits, &mut server.drain_timeout);
+        server
+    }
+
+    /// The group called `name`, which is thereby used; an unknown name is reported.
+    fn resolve(&mut self, name: &Located<String>) -> Option<GroupIndex> {
+        if let Some(&index) = self.groups.by_name.get(&name.value) {
+            self.groups.used[index.0 as usize] = true;
+            return Some(index);
+        }
+        let mut known: Vec<&str> = self.groups.by_name.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let meant = nearest(&name.value, known.iter().copied());
+        if self.groups.incomplete && meant.is_none() {
+            return None;
+        }
+        let help = match meant {
+            Some(meant) => format!("did you mean {}?", quote(meant)),
+            None if known.is_empty() => "define it: a `[[target_groups]]` with that name".into(),
+            None => format!("target groups: {}", quote_all(known.into_iter().take(10))),
+        };
+        let problem = format!("there is no target group {}", quote(&name.value));
+        self.findings.error(&name.at, problem).help(help);
+        None
+    }
+
+    /// Warns of what is allowed, but can hardly be meant. Only for files without errors: a
+    /// mistake elsewhere may be why something looks unused.
+    fn doubts(&mut self, config: &file::Config, model: &Model) {
+        for ((file, group), used) in
+            config.target_groups.iter().zip(&model.target_groups).zip(&self.groups.used)
+        {
+            let name = quote(&group.name);
+            if !used {
+                let problem = format!("target group {name} is used by no listener");
+                self.findings.warning(&file.at, problem).help("forward to it, or remove it");
+            }
+            if group.targets.is_empty() {
+                let problem = format!("target group {name} has no targets");
+                let help = "requests to it get 503, connections are closed; add `targets`";
+                self.findings.warning(&file.at, problem).help(help);
+            } else if group.targets.iter().all(|target| target.weight.value() == 0) {
+                let problem = format!("all targets of {name} have weight 0");
+                let help = "requests to it get 503; give one of them a weight";
+                self.findings.warning(&file.at, problem).help(help);
+            }
+        }
+        for (file, listener) in config.listeners.iter().zip(&model.listeners) {
+            self.forwards_to_itself(file, listener, &model.target_groups);
+        }
+    }
+
+    /// Warns of a target that is the listener it gets its traffic from.
+    fn forwards_to_itself(
+        &mut self,
+        file: &Located<file::Listener>,
+        listener: &Listener,
+        groups: &[TargetGroup],
+    ) {
+        let own = listener.address;
+        let is_own = |target: &Target| {
+            let ip = target.address.ip();
+            let same_ip = ip == own.ip() || own.ip().is_unspecified() && ip.is_loopback();
+            target.address.port() == own.port() && own.is_ipv4() == ip.is_ipv4() && same_ip
+        };
+        let actions = listener.rules.iter().map(|rule| &rule.action).chain([&listener.default]);
+        let mut reached: Vec<GroupIndex> = actions
+            .filter_map(|action| match action {
+                Action::Forward(forward) => Some(&forward.groups),
+                Action::Redirect(_) | Action::FixedResponse(_) => None,
+            })
+            .flatten()
+            .map(|(index, _)| *index)
+            .collect();
+        reached.sort_unstable();
+        reached.dedup();
+        for group in reached.into_iter().filter_map(|index| groups.get(index.0 as usize)) {
+            if let Some(target) = group.targets.iter().find(|target| is_own(target)) {
+                let at = file.value.address.as_ref().map_or(&file.at, |address| &address.at);
+                let (address, name) = (target.address, quote(&group.name));
+                let problem = format!("target {address} of {name} is this listener itself");
+                self.findings.warning(at, problem).help("requests would go round in a circle");
+            }
+        }
+    }
+}

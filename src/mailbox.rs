@@ -1,0 +1,98 @@
+//! Control to worker: messages in one direction, acknowledgements in the other.
+//!
+//! The only place where the two kinds of threads meet. A worker reads its messages between
+//! exchanges of its connections; nothing on the request path takes a lock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::net::{Bell, Doorbell, Listening};
+use crate::snapshot::Snapshot;
+
+/// What control tells a worker.
+#[derive(Debug)]
+pub enum Message {
+    /// Act on this picture from the next exchange on; then acknowledge.
+    Adopt(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Take no new connections, finish what is in flight, end by then at the latest.
+    Drain(Duration),
+    /// End now.
+    Stop,
+}
+
+/// Control's end.
+#[derive(Debug)]
+pub struct Mailbox {
+    messages: Sender<Message>,
+    bell: Bell,
+}
+
+/// A worker's end, before it has a ring.
+#[derive(Debug)]
+pub struct Inbox {
+    messages: Receiver<Message>,
+    doorbell: Doorbell,
+}
+
+/// A worker's end on its ring.
+pub struct OpenInbox {
+    messages: Receiver<Message>,
+    doorbell: Listening,
+}
+
+/// Makes a pair. The queue is bounded by its use: control waits for an acknowledgement of each
+/// snapshot before it mails the next.
+///
+/// # Errors
+/// When the process is out of files.
+pub fn pair() -> io::Result<(Mailbox, Inbox)> {
+    let (sender, receiver) = channel();
+    let (bell, doorbell) = Bell::pair()?;
+    Ok((Mailbox { messages: sender, bell }, Inbox { messages: receiver, doorbell }))
+}
+
+impl Mailbox {
+    /// Sends `message`. A worker that has ended does not read it.
+    pub fn send(&self, message: Message) {
+        if self.messages.send(message).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+impl Inbox {
+    /// Binds it to the ring of the calling worker.
+    ///
+    /// # Errors
+    /// When the driver refuses the socket.
+    pub fn open(self) -> io::Result<OpenInbox> {
+        Ok(OpenInbox { messages: self.messages, doorbell: self.doorbell.listen()? })
+    }
+}
+
+impl OpenInbox {
+    /// The next message if one is there.
+    pub fn try_next(&mut self) -> Option<Message> {
+        match self.messages.try_recv() {
+            Ok(message) => Some(message),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Message::Stop),
+        }
+    }
+
+    /// Waits for the next message; [`Message::Stop`] when control is gone.
+    pub async fn next(&mut self) -> Message {
+        loop {
+            if let Some(message) = self.try_next() {
+                return message;
+            }
+            if self.doorbell.wait().await.is_err() {
+                return Message::Stop;
+            }
+        }
+    }
+}

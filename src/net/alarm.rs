@@ -1,0 +1,274 @@
+//! Time limits of a worker's waits, checked a few times a second instead of once per wait.
+//!
+//! A timer per read costs an insertion and a removal for each of them. Here every connection owns
+//! one slot in a flat table; a wait lowers the slot's deadline if its own is earlier and leaves it
+//! there. The ticker scans the table every [`TICK`], wakes what is due, and the woken wait looks
+//! at its own deadline: an early wake-up is harmless, a late one is at most one tick late.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Resolution of every time limit. A limit is kept for at least its time, and at most this longer.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Deadline of a slot that nobody waits on.
+const NEVER: u32 = u32::MAX;
+/// What the clock shows once everything is to end at once.
+const CUT: u32 = NEVER - 1;
+
+/// The alarms and the coarse clock of one worker.
+#[derive(Clone)]
+pub struct Alarms(Rc<Table>);
+
+struct Table {
+    started: Instant,
+    /// Ticks since `started`.
+    now: Cell<u32>,
+    /// Seconds since 1970, as of the last tick.
+    epoch: Cell<u64>,
+    draining: Cell<bool>,
+    slots: RefCell<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    deadlines: Vec<u32>,
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
+}
+
+/// One connection's slot. At most one task may wait on it; that task may wait for several things.
+pub struct Alarm {
+    table: Rc<Table>,
+    slot: u32,
+}
+
+impl Alarms {
+    /// An empty table whose clock starts here.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "reads the clock")]
+    pub fn new() -> Self {
+        let table = Table {
+            started: Instant::now(),
+            now: Cell::new(0),
+            epoch: Cell::new(0),
+            draining: Cell::new(false),
+            slots: RefCell::default(),
+        };
+        let alarms = Self(Rc::new(table));
+        alarms.tick();
+        alarms
+    }
+
+    /// A slot for a new connection.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        let mut slots = self.0.slots.borrow_mut();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            slots.deadlines.push(NEVER);
+            slots.wakers.push(None);
+            (slots.deadlines.len() - 1) as u32
+        });
+        Alarm { table: self.0.clone(), slot }
+    }
+
+    /// Scans the table every [`TICK`], for as long as the worker lives.
+    pub async fn run(&self) {
+        loop {
+            monoio::time::sleep(TICK).await;
+            self.tick();
+        }
+    }
+
+    /// Brings the clock up to date and wakes what is due.
+    pub fn tick(&self) {
+        if self.0.now.get() < CUT {
+            let ticks = self.0.started.elapsed().as_millis() / TICK.as_millis();
+            self.0.now.set(u32::try_from(ticks).unwrap_or(CUT).min(CUT));
+        }
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.0.epoch.set(epoch.map_or(0, |since| since.as_secs()));
+        let now = self.0.now.get();
+        self.wake(|deadline| deadline <= now);
+    }
+
+    /// Ends every wait that is marked as idle, now and from now on.
+    pub fn drain(&self) {
+        self.0.draining.set(true);
+        self.wake(|deadline| deadline != NEVER);
+    }
+
+    /// Whether [`Alarms::drain`] has been called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.get()
+    }
+
+    /// Ends every wait, now and from now on, as if its time had passed.
+    pub fn cut(&self) {
+        self.0.now.set(CUT);
+        self.wake(|deadline| deadline != NEVER);
+    }
+
+    /// Ticks since the worker started.
+    #[must_use]
+    pub fn now(&self) -> u32 {
+        self.0.now.get()
+    }
+
+    /// Seconds since 1970, at most one tick old.
+    #[must_use]
+    pub fn epoch_seconds(&self) -> u64 {
+        self.0.epoch.get()
+    }
+
+    fn wake(&self, due: impl Fn(u32) -> bool) {
+        let mut slots = self.0.slots.borrow_mut();
+        let Slots { deadlines, wakers, .. } = &mut *slots;
+        for (deadline, waker) in deadlines.iter_mut().zip(wakers) {
+            if due(*deadline) {
+                *deadline = NEVER;
+                // Waking only queues the task, so the table is not entered again from here.
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+impl Alarm {
+    /// Waits for `future` for at most `limit`; `None` when the time has passed first, and then
+    /// `future` is dropped with whatever it was doing.
+    pub fn within<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        self.wait(self.deadline(limit), false, future)
+    }
+
+    /// As [`Alarm::within`], and also `None` as soon as the worker drains.
+    pub fn idle<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        self.wait(self.deadline(limit), true, future)
+    }
+
+    /// Waits for `future` until the clock shows `deadline`.
+    pub fn until<F: Future>(
+        &self,
+        deadline: u32,
+        future: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        self.wait(deadline, false, future)
+    }
+
+    /// What the clock will show once `limit` has passed.
+    #[must_use]
+    pub fn deadline(&self, limit: Duration) -> u32 {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
+        self.table.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
+    }
+
+    /// Ticks since the worker started.
+    #[must_use]
+    pub fn now(&self) -> u32 {
+        self.table.now.get()
+    }
+
+    async fn wait<F: Future>(&self, deadline: u32, idle: bool, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| self.poll(cx, deadline, idle, future.as_mut())).await
+    }
+
+    fn poll<F: Future>(
+        &self,
+        cx: &mut Context<'_>,
+        deadline: u32,
+        idle: bool,
+        future: Pin<&mut F>,
+    ) -> Poll<Option<F::Output>> {
+        if let Poll::Ready(output) = future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if self.table.now.get() >= deadline || (idle && self.table.draining.get()) {
+            return Poll::Ready(None);
+        }
+        self.arm(cx.waker(), deadline);
+        Poll::Pending
+    }
+
+    fn arm(&self, waker: &Waker, deadline: u32) {
+        let mut slots = self.table.slots.borrow_mut();
+        let Slots { deadlines, wakers, .. } = &mut *slots;
+        let slot = self.slot as usize;
+        deadlines[slot] = deadlines[slot].min(deadline);
+        match &wakers[slot] {
+            Some(known) if known.will_wake(waker) => {}
+            _ => wakers[slot] = Some(waker.clone()),
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut slots = self.table.slots.borrow_mut();
+        slots.deadlines[self.slot as usize] = NEVER;
+        let waker = slots.wakers[self.slot as usize].take();
+        slots.free.push(self.slot);
+        drop(slots);
+        // Last: a waker may own the task that is being dropped.
+        drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn wait_ends_when_its_own_deadline_has_passed() {
+        let alarms = Alarms::new();
+        let alarm = alarms.alarm();
+        let mut wait = pin!(alarm.within(Duration::from_millis(200), std::future::pending::<()>()));
+        assert!(poll_once(wait.as_mut()).is_pending());
+        alarms.0.now.set(2);
+        assert!(poll_once(wait.as_mut()).is_pending(), "kept for at least its time");
+        alarms.0.now.set(3);
+        assert_eq!(poll_once(wait.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn draining_ends_idle_waits_only() {
+        let alarms = Alarms::new();
+        let (idle, busy) = (alarms.alarm(), alarms.alarm());
+        let limit = Duration::from_secs(5);
+        let mut idle = pin!(idle.idle(limit, std::future::pending::<()>()));
+        let mut busy = pin!(busy.within(limit, std::future::pending::<()>()));
+        alarms.drain();
+        assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
+        assert!(poll_once(busy.as_mut()).is_pending());
+        alarms.cut();
+        assert_eq!(poll_once(busy.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let alarms = Alarms::new();
+        let first = alarms.alarm();
+        let slot = first.slot;
+        drop(first);
+        assert_eq!(alarms.alarm().slot, slot);
+    }
+}

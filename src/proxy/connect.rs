@@ -1,0 +1,72 @@
+//! Which target to try, and a connection to it.
+
+use std::io;
+
+use crate::model::Algorithm;
+use crate::net::{self, Alarm, Socket};
+use crate::snapshot::{GroupView, TargetId, TargetView};
+
+use super::error::ErrorKind;
+use super::local::Local;
+
+/// Most targets tried for one request or connection. Each costs the client a wait.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Targets that have been tried. Allocates nothing before the first failure.
+#[derive(Default)]
+pub(super) struct Tried(Vec<TargetId>);
+
+impl Tried {
+    /// Notes a failure at `target`.
+    pub(super) fn add(&mut self, group: &GroupView, target: &TargetView) {
+        debug_assert!(group.targets.iter().any(|known| known.id == target.id));
+        self.0.push(target.id);
+    }
+}
+
+/// The next target to try; `None` when there is none, or enough have been tried.
+pub(super) fn choose<'g>(
+    group: &'g GroupView,
+    tried: &Tried,
+    local: &Local,
+) -> Option<&'g TargetView> {
+    let random = match group.settings.algorithm {
+        Algorithm::WeightedRandom => local.random(),
+        Algorithm::RoundRobin | Algorithm::LeastOutstandingRequests => 0,
+    };
+    match tried.0.len() {
+        0 => group.choose(random, |_| true),
+        ATTEMPTS_MAX.. => None,
+        _ => group.choose(random, |index| !tried.0.contains(&group.targets[index].id)),
+    }
+}
+
+/// A connection to `target`, and whether it has been used before; `fresh` asks for a new one.
+///
+/// # Errors
+/// The kind of the failure, which is also on the log.
+pub(super) async fn connect(
+    group: &GroupView,
+    target: &TargetView,
+    fresh: bool,
+    alarm: &Alarm,
+    local: &Local,
+) -> Result<(Socket, bool), ErrorKind> {
+    if !fresh && let Some(socket) = local.pools.take(target) {
+        local.counters.target_connections_reused.add(1);
+        return Ok((socket, true));
+    }
+    let connected = alarm.within(group.settings.connect_timeout, net::connect(target.address));
+    let result = connected.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+    match result {
+        Ok(socket) => {
+            local.counters.target_connections.add(1);
+            Ok((socket, false))
+        }
+        Err(error) => {
+            local.counters.target_connection_errors.add(1);
+            local.pools.complain(group, target, &error, alarm.now());
+            Err(ErrorKind::of_connect(&error))
+        }
+    }
+}

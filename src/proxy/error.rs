@@ -1,0 +1,173 @@
+//! What ends an exchange without a target's response: kind → name, status, closing, retry, in one
+//! table.
+
+use std::io;
+
+use crate::http1::HeadError;
+
+/// What went wrong. The names are those of RFC 9209 §2.3 where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request cannot be read, or breaks a rule of the standard.
+    HttpRequestError,
+    /// The request line is too long.
+    HttpRequestUriTooLong,
+    /// The method may not pass (TRACE).
+    HttpRequestDenied,
+    /// The transfer coding is not supported.
+    HttpTransferCodingUnsupported,
+    /// The HTTP version is not supported.
+    HttpVersionUnsupported,
+    /// More addresses in X-Forwarded-For than allowed.
+    ForwardedForTooLong,
+    /// The client began a request and then went silent.
+    HttpRequestTimeout,
+    /// The client closed before its request was complete or its response had begun.
+    ClientClosed,
+    /// The redirect's Location would be too long.
+    RedirectTooLong,
+    /// The group has no target that could be tried.
+    DestinationUnavailable,
+    /// The target refused the connection, or it could not be reached.
+    ConnectionRefused,
+    /// The target did not accept the connection in time.
+    ConnectionTimeout,
+    /// The target closed or reset before its response head was complete.
+    ConnectionTerminated,
+    /// The target did not begin its response in time, or went silent in the middle of it.
+    HttpResponseTimeout,
+    /// The target closed in the middle of its response body.
+    HttpResponseIncomplete,
+    /// The response head cannot be read, or its framing is in doubt.
+    HttpProtocolError,
+    /// The response head is too long.
+    HttpResponseHeaderSectionSize,
+}
+
+/// The row of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Word for logs and metrics.
+    pub name: &'static str,
+    /// Status sent to the client if no response byte was; `None`: nothing can be sent.
+    pub status: Option<u16>,
+    /// Whether the client connection closes after it.
+    pub closes: bool,
+}
+
+impl ErrorKind {
+    /// The table.
+    #[must_use]
+    pub fn row(self) -> Row {
+        let row = |name, status, closes| Row { name, status: Some(status), closes };
+        match self {
+            Self::HttpRequestError => row("http_request_error", 400, true),
+            Self::HttpRequestUriTooLong => row("http_request_uri_too_long", 414, true),
+            Self::HttpRequestDenied => row("http_request_denied", 405, true),
+            Self::HttpTransferCodingUnsupported => {
+                row("http_transfer_coding_unsupported", 501, true)
+            }
+            Self::HttpVersionUnsupported => row("http_version_unsupported", 505, true),
+            Self::ForwardedForTooLong => row("forwarded_for_too_long", 463, false),
+            Self::HttpRequestTimeout => row("http_request_timeout", 408, true),
+            Self::ClientClosed => Row { name: "client_closed", status: None, closes: true },
+            Self::RedirectTooLong => row("redirect_too_long", 507, false),
+            Self::DestinationUnavailable => row("destination_unavailable", 503, false),
+            Self::ConnectionRefused => row("connection_refused", 502, false),
+            Self::ConnectionTimeout => row("connection_timeout", 504, false),
+            Self::ConnectionTerminated => row("connection_terminated", 502, false),
+            Self::HttpResponseTimeout => row("http_response_timeout", 504, false),
+            Self::HttpResponseIncomplete => row("http_response_incomplete", 502, false),
+            Self::HttpProtocolError => row("http_protocol_error", 502, false),
+            Self::HttpResponseHeaderSectionSize => {
+                row("http_response_header_section_size", 502, false)
+            }
+        }
+    }
+
+    /// Whether another target may be tried: nothing has been sent to this one.
+    #[must_use]
+    pub fn is_connect_failure(self) -> bool {
+        matches!(self, Self::ConnectionRefused | Self::ConnectionTimeout)
+    }
+
+    /// The kind of a failed attempt to connect.
+    #[must_use]
+    pub fn of_connect(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::ConnectionTimeout,
+            _ => Self::ConnectionRefused,
+        }
+    }
+
+    /// The kind of a response head that broke a rule.
+    #[must_use]
+    pub fn of_response(error: HeadError) -> Self {
+        match error {
+            HeadError::HeadTooLong => Self::HttpResponseHeaderSectionSize,
+            _ => Self::HttpProtocolError,
+        }
+    }
+}
+
+impl From<HeadError> for ErrorKind {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::RequestLineTooLong => Self::HttpRequestUriTooLong,
+            HeadError::Version => Self::HttpVersionUnsupported,
+            HeadError::TransferCodingUnsupported => Self::HttpTransferCodingUnsupported,
+            HeadError::Malformed
+            | HeadError::LineEnd
+            | HeadError::Target
+            | HeadError::FieldTooLong
+            | HeadError::HeadTooLong
+            | HeadError::TooManyFields
+            | HeadError::Host
+            | HeadError::ContentLength
+            | HeadError::LengthAndChunked
+            | HeadError::TransferEncoding
+            | HeadError::SuspiciousField
+            | HeadError::Status
+            | HeadError::NotCompliant => Self::HttpRequestError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_that_of_the_specification() {
+        use ErrorKind as K;
+        let rows = [
+            (K::HttpRequestError, Some(400), true),
+            (K::HttpRequestUriTooLong, Some(414), true),
+            (K::HttpRequestDenied, Some(405), true),
+            (K::HttpTransferCodingUnsupported, Some(501), true),
+            (K::HttpVersionUnsupported, Some(505), true),
+            (K::ForwardedForTooLong, Some(463), false),
+            (K::HttpRequestTimeout, Some(408), true),
+            (K::ClientClosed, None, true),
+            (K::RedirectTooLong, Some(507), false),
+            (K::DestinationUnavailable, Some(503), false),
+            (K::ConnectionRefused, Some(502), false),
+            (K::ConnectionTimeout, Some(504), false),
+            (K::ConnectionTerminated, Some(502), false),
+            (K::HttpResponseTimeout, Some(504), false),
+            (K::HttpResponseIncomplete, Some(502), false),
+            (K::HttpProtocolError, Some(502), false),
+            (K::HttpResponseHeaderSectionSize, Some(502), false),
+        ];
+        for (kind, status, closes) in rows {
+            assert_eq!((kind.row().status, kind.row().closes), (status, closes), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_failure_to_connect_lets_another_target_try() {
+        assert!(ErrorKind::ConnectionRefused.is_connect_failure());
+        assert!(ErrorKind::ConnectionTimeout.is_connect_failure());
+        assert!(!ErrorKind::ConnectionTerminated.is_connect_failure());
+    }
+}

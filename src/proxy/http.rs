@@ -1,0 +1,420 @@
+//! One L7 client connection, from its first byte to its close.
+//!
+//! [`serve`] is the life of the connection, [`exchange`] that of one request; `forward` goes on
+//! where a request goes to a target. While no request is there, a connection holds nothing but
+//! its socket, its alarm and the state of `serve`.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::http1::{Parsed, parse_request};
+use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
+use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
+use crate::net::{Alarm, Buffer, Socket};
+use crate::routing::redirect::{self, RedirectParts};
+use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight};
+
+use super::error::ErrorKind;
+use super::local::Local;
+use super::proxied;
+use super::respond::{Own, Page};
+use super::tunnel;
+
+/// How long a connection without a request keeps its buffer: a busy one needs it at once.
+pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
+/// Longest silence of a client that should close after us, and longest time for it in all. Closing
+/// at once would reset the connection and may destroy our response on its way.
+const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// Most bytes that such a client may still send.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A client connection.
+pub(super) struct Client {
+    pub(super) socket: Socket,
+    pub(super) alarm: Alarm,
+    /// The client, as a trusted front names it or as connected.
+    pub(super) peer: SocketAddr,
+    pub(super) listener: ListenerId,
+    /// Tick of the accept.
+    pub(super) opened: u32,
+}
+
+/// What an exchange works in; kept by the worker from one to the next, so that a steady stream of
+/// requests allocates nothing.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) request: RequestHead,
+    pub(super) response: ResponseHead,
+    /// A response head on its way out, or a Location.
+    pub(super) head: Vec<u8>,
+    /// Bytes behind a body that has ended.
+    pub(super) rest: Vec<u8>,
+}
+
+/// One request and what becomes of it.
+pub(super) struct Exchange<'a> {
+    pub(super) client: &'a Client,
+    pub(super) local: &'a Local,
+    pub(super) listener: &'a ListenerView,
+    pub(super) scratch: &'a mut Scratch,
+    /// What the client has sent, from the request head on.
+    pub(super) input: &'a mut Buffer,
+}
+
+/// How an exchange ends, as far as the client connection is concerned.
+pub(super) enum Outcome {
+    /// The next request may come.
+    Completed,
+    /// No request has come for a while.
+    Idle,
+    /// The connection closes.
+    Closed,
+    /// The connection closes, but the client may still be sending.
+    Lingering,
+    /// The connection becomes a tunnel.
+    Upgraded(Box<Upgrade>),
+}
+
+/// The target's side of a tunnel that began as a request.
+pub(super) struct Upgrade {
+    pub(super) socket: Socket,
+    /// Counts as one request in flight for as long as it lives.
+    pub(super) load: OwnedInFlight,
+}
+
+/// Serves a client connection until it closes.
+pub(super) async fn serve(
+    socket: Socket,
+    peer: SocketAddr,
+    listener: ListenerId,
+    local: Rc<Local>,
+) {
+    let opened = local.alarms.now();
+    let alarm = local.alarms.alarm();
+    let mut client = Client { socket, alarm, peer, listener, opened };
+    let mut input = Buffer::default();
+    if proxied::is_expected(&local, listener) {
+        // Boxed like the exchanges below, so that waiting for a request stays small.
+        match Box::pin(proxied::read(&client, &local)).await {
+            Some((peer, payload)) => (client.peer, input) = (peer, payload),
+            None => return,
+        }
+    }
+    loop {
+        let (outcome, rest) = Box::pin(exchanges(&client, input, &local)).await;
+        match outcome {
+            Outcome::Idle => {}
+            Outcome::Upgraded(upgrade) => {
+                return Box::pin(upgraded(&client, rest, *upgrade, &local)).await;
+            }
+            Outcome::Completed | Outcome::Closed | Outcome::Lingering => return,
+        }
+        let Some(limit) = idle_timeout(&client, &local) else { return };
+        if !matches!(client.alarm.idle(limit, client.socket.readable()).await, Some(Ok(()))) {
+            return;
+        }
+        input = Buffer::default();
+    }
+}
+
+/// Moves bytes both ways until the WebSocket ends. The snapshot of its request is gone by now.
+async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Local) {
+    let Some(limit) = listener_settings(client, local, |settings| settings.idle_timeout) else {
+        return;
+    };
+    let (from, to) = (&client.socket, &upgrade.socket);
+    tunnel::run(from, to, early, &client.alarm, limit, local).await;
+    drop(upgrade.load);
+}
+
+fn listener_settings<R>(
+    client: &Client,
+    local: &Local,
+    read: impl FnOnce(&Listener) -> R,
+) -> Option<R> {
+    local.snapshot().listener(client.listener).map(|listener| read(&listener.settings))
+}
+
+/// How long the connection may wait without a buffer; `None` when its listener is gone.
+fn idle_timeout(client: &Client, local: &Local) -> Option<Duration> {
+    let idle_timeout = listener_settings(client, local, |settings| settings.idle_timeout)?;
+    Some(match local.engine.reads_can_be_given_up() {
+        true => idle_timeout.saturating_sub(RELEASE_AFTER),
+        false => idle_timeout,
+    })
+}
+
+/// Serves exchanges until the connection closes, is idle for a while, or becomes a tunnel, for
+/// which it returns what the client has sent already.
+async fn exchanges(client: &Client, mut input: Buffer, local: &Local) -> (Outcome, Buffer) {
+    let mut scratch = local.take_scratch();
+    let outcome = loop {
+        match exchange(client, local, &mut scratch, &mut input).await {
+            Outcome::Completed => {}
+            Outcome::Lingering => {
+                linger(client, &mut input).await;
+                break Outcome::Closed;
+            }
+            outcome => break outcome,
+        }
+    };
+    local.put_scratch(scratch);
+    if let Outcome::Upgraded(_) = outcome {
+        return (outcome, input);
+    }
+    local.buffers.put(input);
+    (outcome, Buffer::default())
+}
+
+/// Reads one request, routes it, and does what its rule says.
+async fn exchange(
+    client: &Client,
+    local: &Local,
+    scratch: &mut Scratch,
+    input: &mut Buffer,
+) -> Outcome {
+    let read = read_request(client, local, &mut scratch.request, input).await;
+    let snapshot = local.snapshot();
+    let Some(listener) = snapshot.listener(client.listener) else { return Outcome::Closed };
+    let exchange = Exchange { client, local, listener, scratch, input };
+    match read {
+        Ok(()) => local.counters.requests.add(1),
+        Err(NoRequest::Idle) => return Outcome::Idle,
+        Err(NoRequest::Ended) => return Outcome::Closed,
+        Err(NoRequest::Refused(kind)) => return exchange.refuse_unread(kind).await,
+    }
+    match exchange.scratch.request.method {
+        Method::Trace => return exchange.refuse(ErrorKind::HttpRequestDenied).await,
+        Method::Connect => return exchange.refuse(ErrorKind::HttpRequestError).await,
+        _ => {}
+    }
+    let action = listener.router.route(&exchange.request()).action;
+    match action {
+        Action::Forward(forward) => match crate::routing::choose_group(forward, local.random()) {
+            Some(group) => exchange.forward(snapshot.group(group)).await,
+            None => exchange.refuse(ErrorKind::DestinationUnavailable).await,
+        },
+        Action::Redirect(redirect) => exchange.redirect(redirect).await,
+        Action::FixedResponse(fixed) => {
+            exchange.respond(|head_only, closes| Own::fixed(fixed, head_only, closes)).await
+        }
+    }
+}
+
+/// Why there is no request to serve.
+enum NoRequest {
+    /// None has been begun for a while.
+    Idle,
+    /// The client has closed, or its time without a request is over.
+    Ended,
+    /// What came cannot be served.
+    Refused(ErrorKind),
+}
+
+/// Reads until `input` begins with a whole request head.
+async fn read_request(
+    client: &Client,
+    local: &Local,
+    head: &mut RequestHead,
+    input: &mut Buffer,
+) -> Result<(), NoRequest> {
+    let mut scanned = 0;
+    let mut deadline = None;
+    loop {
+        // A head can only be complete, or broken in a new way, once another line has ended.
+        let new_line = memchr::memchr(b'\n', &input.filled()[scanned..]).is_some();
+        let full = input.len() > REQUEST_HEAD_BYTES_MAX;
+        if !input.is_empty() && (scanned == 0 || new_line || full) {
+            let snapshot = local.snapshot();
+            let listener = snapshot.listener(client.listener).ok_or(NoRequest::Ended)?;
+            let mitigation = listener.settings.http.desync_mitigation;
+            match parse_request(input.filled(), mitigation, head) {
+                Ok(Parsed::Complete) => return Ok(()),
+                Ok(Parsed::Partial) => {}
+                Err(error) => return Err(NoRequest::Refused(error.into())),
+            }
+            deadline.get_or_insert(client.alarm.deadline(listener.settings.head_timeout));
+        }
+        scanned = input.len();
+        match deadline {
+            None => read_first(client, local, input).await?,
+            Some(deadline) => read_more(client, deadline, input).await?,
+        }
+    }
+}
+
+/// Waits for the first byte of a request, at most [`RELEASE_AFTER`] with a buffer.
+async fn read_first(client: &Client, local: &Local, input: &mut Buffer) -> Result<(), NoRequest> {
+    if !local.engine.reads_can_be_given_up() && !has_bytes(client).await {
+        return Err(NoRequest::Idle);
+    }
+    let mut buffer = std::mem::take(input);
+    buffer.clear();
+    if buffer.room() == 0 {
+        buffer = local.buffers.head();
+    }
+    match client.alarm.idle(RELEASE_AFTER, client.socket.read(buffer)).await {
+        None if local.alarms.is_draining() => Err(NoRequest::Ended),
+        None => Err(NoRequest::Idle),
+        Some((Ok(1..), buffer)) => {
+            *input = buffer;
+            Ok(())
+        }
+        Some((Ok(0) | Err(_), buffer)) => {
+            *input = buffer;
+            Err(NoRequest::Ended)
+        }
+    }
+}
+
+/// Whether there is something to read within [`RELEASE_AFTER`], the end included.
+async fn has_bytes(client: &Client) -> bool {
+    client.alarm.idle(RELEASE_AFTER, client.socket.readable()).await.is_some()
+}
+
+/// Reads more of a head that has begun.
+async fn read_more(client: &Client, deadline: u32, input: &mut Buffer) -> Result<(), NoRequest> {
+    let mut buffer = std::mem::take(input);
+    if buffer.room() == 0 {
+        // Doubling keeps the cost of a large head linear; its limit bounds it.
+        buffer.reserve(buffer.len());
+    }
+    let read = client.alarm.until(deadline, client.socket.read(buffer)).await;
+    let Some((count, buffer)) = read else {
+        return Err(NoRequest::Refused(ErrorKind::HttpRequestTimeout));
+    };
+    *input = buffer;
+    match count {
+        Ok(1..) => Ok(()),
+        // The client has ended its direction: it may still read that its request was cut short.
+        Ok(0) => Err(NoRequest::Refused(ErrorKind::HttpRequestError)),
+        Err(_) => Err(NoRequest::Ended),
+    }
+}
+
+/// Ends our direction and reads until the client ends its own, or takes too long.
+async fn linger(client: &Client, input: &mut Buffer) {
+    client.socket.end();
+    let deadline = client.alarm.deadline(LINGER_SILENCE * 4);
+    let mut bytes = 0;
+    let mut buffer = std::mem::take(input);
+    while bytes < LINGER_BYTES_MAX && client.alarm.now() < deadline {
+        buffer.clear();
+        buffer.reserve(1);
+        match client.alarm.within(LINGER_SILENCE, client.socket.read(buffer)).await {
+            Some((Ok(count @ 1..), filled)) => {
+                bytes += count;
+                buffer = filled;
+            }
+            _ => return,
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// The request as rules see it.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request {
+            head: &self.scratch.request,
+            bytes: self.input.filled(),
+            peer: self.client.peer.ip(),
+        }
+    }
+
+    /// Whether the client connection stays open after this exchange.
+    pub(super) fn persists(&self) -> bool {
+        let limit = self.listener.settings.client_keep_alive;
+        let age = self.client.alarm.now().saturating_sub(self.client.opened);
+        self.scratch.request.persistent
+            && !self.local.alarms.is_draining()
+            && crate::net::TICK.saturating_mul(age) < limit
+    }
+
+    /// Answers with the standard page of `kind`.
+    pub(super) async fn refuse(self, kind: ErrorKind) -> Outcome {
+        let row = kind.row();
+        let Some(status) = row.status else { return Outcome::Closed };
+        self.respond(|head_only, closes| Own::standard(status, head_only, closes || row.closes))
+            .await
+    }
+
+    /// Answers a request that could not be read. Nothing is known of it, not even its method.
+    async fn refuse_unread(self, kind: ErrorKind) -> Outcome {
+        let Some(status) = kind.row().status else { return Outcome::Closed };
+        self.send(&Own::standard(status, false, true)).await;
+        Outcome::Lingering
+    }
+
+    async fn redirect(self, redirect: &Redirect) -> Outcome {
+        let mut location = std::mem::take(&mut self.scratch.head);
+        location.clear();
+        let settings = &self.listener.settings;
+        let request = self.request();
+        let parts = RedirectParts {
+            protocol: "http",
+            host: request.host(),
+            port: settings.address.port(),
+            path: request.path(),
+            query: request.query(),
+        };
+        let written = redirect::location(redirect, &parts, &mut location);
+        if written.is_err() {
+            return self.refuse(ErrorKind::RedirectTooLong).await;
+        }
+        self.respond(|head_only, closes| Own {
+            status: redirect.status,
+            content_type: "text/html",
+            location: Some(&location),
+            body: Page::Standard,
+            head_only,
+            closes,
+        })
+        .await
+    }
+
+    /// Sends a response of our own in answer to a request whose head is in the input.
+    async fn respond<'o>(mut self, own: impl FnOnce(bool, bool) -> Own<'o>) -> Outcome {
+        let read_whole = self.skip_request();
+        let head_only = self.scratch.request.method == Method::Head;
+        let own = own(head_only, !read_whole || !self.persists());
+        let sent = self.send(&own).await;
+        match (sent, own.closes, read_whole) {
+            (false, ..) => Outcome::Closed,
+            (true, false, _) => Outcome::Completed,
+            (true, true, true) if self.input.is_empty() => Outcome::Closed,
+            (true, true, _) => Outcome::Lingering,
+        }
+    }
+
+    /// Drops head and body of the request, if all of the body has come.
+    fn skip_request(&mut self) -> bool {
+        let head = &self.scratch.request;
+        let available = self.input.len().saturating_sub(head.bytes);
+        let body = match head.body {
+            BodyLength::None => 0,
+            BodyLength::Known(bytes) if bytes <= available as u64 => bytes as usize,
+            BodyLength::Known(_) | BodyLength::Chunked | BodyLength::UntilClose => return false,
+        };
+        self.input.consume(head.bytes + body);
+        true
+    }
+
+    /// Sends a response of our own.
+    pub(super) async fn send(&self, own: &Own<'_>) -> bool {
+        self.local.counters.own_responses.add(1);
+        let mut out = self.local.buffers.head();
+        let options = &self.listener.settings.http;
+        self.local.date.with(self.local.alarms.epoch_seconds(), |date| {
+            own.encode(options, date, out.tail());
+        });
+        let limit = self.listener.settings.idle_timeout;
+        match self.client.alarm.within(limit, self.client.socket.write(out)).await {
+            Some((Ok(()), out)) => {
+                self.local.buffers.put(out);
+                true
+            }
+            _ => false,
+        }
+    }
+}

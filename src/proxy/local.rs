@@ -1,0 +1,130 @@
+//! What a worker lends to its connections: buffers, alarms, the snapshot, the idle pools.
+//!
+//! Everything here belongs to one thread. No borrow of it lives across an `.await`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::metrics::Counters;
+use crate::net::ring::Engine;
+use crate::net::{Alarms, Buffers, Pipes};
+use crate::snapshot::Snapshot;
+
+use super::http::Scratch;
+use super::pool::Pools;
+use super::respond::DateLine;
+
+/// Most scratch areas kept for later; one is in use per exchange in flight.
+const SCRATCH_KEPT_MAX: usize = 1024;
+
+/// Ticks between two warnings that connections cannot be accepted.
+const ACCEPT_QUIET_TICKS: u32 = 100;
+
+/// One worker's own things.
+pub struct Local {
+    /// Time limits and the coarse clock.
+    pub alarms: Alarms,
+    /// Buffers.
+    pub buffers: Buffers,
+    /// Pipes for splicing.
+    pub pipes: Pipes,
+    /// Unused connections to targets.
+    pub pools: Pools,
+    /// What has happened.
+    pub counters: Arc<Counters>,
+    /// What the worker runs on.
+    pub engine: Engine,
+    /// The Date field of our own responses.
+    pub(super) date: DateLine,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    scratch: RefCell<Vec<Box<Scratch>>>,
+    random: RefCell<fastrand::Rng>,
+    connections: Cell<usize>,
+    /// Tick before which no further warning about accepting is logged.
+    accept_quiet_until: Cell<u32>,
+}
+
+/// One client connection of a worker; counts until it is dropped.
+pub struct Counted(Rc<Local>);
+
+impl Local {
+    /// The things of a new worker on `engine`, which acts on `snapshot`.
+    #[must_use]
+    pub fn new(engine: Engine, snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
+        Self {
+            alarms: Alarms::new(),
+            buffers: Buffers::default(),
+            pipes: Pipes::default(),
+            pools: Pools::default(),
+            counters,
+            engine,
+            date: DateLine::default(),
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            scratch: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            connections: Cell::new(0),
+            accept_quiet_until: Cell::new(0),
+        }
+    }
+
+    /// The picture to act on; taking it touches no memory that another worker writes.
+    #[must_use]
+    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Acts on `snapshot` from the next exchange on, and closes the pooled connections of targets
+    /// that are gone.
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.pools.retain_targets_of(&snapshot);
+        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+    }
+
+    /// A random number; not for secrets.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// Counts a client connection.
+    #[must_use]
+    pub fn count(self: &Rc<Self>) -> Counted {
+        self.connections.set(self.connections.get() + 1);
+        Counted(self.clone())
+    }
+
+    /// Client connections open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Whether a failure to accept may be logged now; if so, not again for a while.
+    #[must_use]
+    pub fn may_warn_of_accept(&self) -> bool {
+        let now = self.alarms.now();
+        let may = now >= self.accept_quiet_until.get();
+        if may {
+            self.accept_quiet_until.set(now + ACCEPT_QUIET_TICKS);
+        }
+        may
+    }
+
+    pub(super) fn take_scratch(&self) -> Box<Scratch> {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn put_scratch(&self, scratch: Box<Scratch>) {
+        let mut kept = self.scratch.borrow_mut();
+        if kept.len() < SCRATCH_KEPT_MAX {
+            kept.push(scratch);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}

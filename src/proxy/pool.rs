@@ -1,0 +1,131 @@
+//! Unused connections to targets, per worker and target, and who failed lately.
+//!
+//! A connection is lent to one exchange at a time, never pipelined. The last one given back is
+//! the first one lent. One that says anything while unused, or ends, is not lent again.
+
+use std::cell::RefCell;
+use std::io;
+use std::time::Duration;
+
+use crate::net::{Liveness, Socket, TICK};
+use crate::snapshot::{GroupView, Snapshot, TargetId, TargetView};
+
+/// A target that keeps failing costs one log line in this many ticks.
+const COMPLAINT_TICKS: u32 = 100;
+
+/// The idle pools of a worker.
+#[derive(Default)]
+pub struct Pools {
+    pools: RefCell<Vec<Pool>>,
+}
+
+#[derive(Default)]
+struct Pool {
+    target: Option<TargetId>,
+    idle: Vec<Idle>,
+    idle_ticks_max: u32,
+    complaint: Option<Complaint>,
+}
+
+struct Idle {
+    socket: Socket,
+    since: u32,
+}
+
+struct Complaint {
+    at: u32,
+    suppressed: u32,
+}
+
+impl Pools {
+    /// A live connection to `target`, if one is unused. Dead ones met on the way are closed.
+    #[must_use]
+    pub fn take(&self, target: &TargetView) -> Option<Socket> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.get_mut(target.id.slot as usize)?;
+        if pool.target != Some(target.id) {
+            return None;
+        }
+        std::iter::from_fn(|| pool.idle.pop())
+            .map(|idle| idle.socket)
+            .find(|socket| socket.liveness() == Liveness::Quiet)
+    }
+
+    /// Keeps `socket` for the next exchange with `target`, unless enough are kept already.
+    pub fn put(&self, group: &GroupView, target: &TargetView, socket: Socket, now: u32) {
+        self.with(target.id, |pool| {
+            if pool.idle.len() < group.settings.idle_connections_max {
+                pool.idle_ticks_max = ticks(group.settings.idle_timeout);
+                pool.idle.push(Idle { socket, since: now });
+            }
+        });
+    }
+
+    /// Says on the log that `target` failed: at once the first time, then at most every ten
+    /// seconds with the number of failures in between.
+    pub fn complain(&self, group: &GroupView, target: &TargetView, error: &io::Error, now: u32) {
+        let suppressed = self.with(target.id, |pool| match &mut pool.complaint {
+            Some(complaint) if now.saturating_sub(complaint.at) < COMPLAINT_TICKS => {
+                complaint.suppressed += 1;
+                None
+            }
+            complaint => {
+                let suppressed = complaint.take().map_or(0, |complaint| complaint.suppressed);
+                *complaint = Some(Complaint { at: now, suppressed: 0 });
+                Some(suppressed)
+            }
+        });
+        if let Some(suppressed) = suppressed {
+            let (name, address) = (&group.settings.name, target.address);
+            tracing::warn!(target_group = %name, target = %address, %error, suppressed,
+                "cannot connect to target");
+        }
+    }
+
+    /// Closes what has been unused for too long and what targets have closed.
+    pub fn sweep(&self, now: u32) {
+        for pool in self.pools.borrow_mut().iter_mut() {
+            let limit = pool.idle_ticks_max;
+            pool.idle.retain(|idle| {
+                now.saturating_sub(idle.since) <= limit && idle.socket.liveness() == Liveness::Quiet
+            });
+        }
+    }
+
+    /// Closes the connections of targets that are not in `snapshot`.
+    pub fn retain_targets_of(&self, snapshot: &Snapshot) {
+        let mut alive = vec![None; self.pools.borrow().len()];
+        for target in snapshot.groups().iter().flat_map(|group| &group.targets) {
+            if let Some(entry) = alive.get_mut(target.id.slot as usize) {
+                *entry = Some(target.id);
+            }
+        }
+        for (pool, alive) in self.pools.borrow_mut().iter_mut().zip(alive) {
+            if pool.target != alive {
+                *pool = Pool::default();
+            }
+        }
+    }
+
+    /// Closes all.
+    pub fn clear(&self) {
+        self.pools.borrow_mut().clear();
+    }
+
+    fn with<R>(&self, target: TargetId, change: impl FnOnce(&mut Pool) -> R) -> R {
+        let mut pools = self.pools.borrow_mut();
+        let slot = target.slot as usize;
+        if pools.len() <= slot {
+            pools.resize_with(slot + 1, Pool::default);
+        }
+        let pool = &mut pools[slot];
+        if pool.target != Some(target) {
+            *pool = Pool { target: Some(target), ..Pool::default() };
+        }
+        change(pool)
+    }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,200 @@
+//! Bytes both ways between two connections, unread: L4 listeners and WebSockets.
+//!
+//! Each direction starts with a small buffer, moves to a larger one when that is filled, and to a
+//! pipe when the larger one is filled several times in a row. A direction that is quiet holds
+//! none of them. The end of one direction is carried through and the other goes on; a reset ends
+//! both as a reset.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, PIPE_BYTES, Socket, TICK, TUNNEL_BUFFER_BYTES};
+
+use super::http::RELEASE_AFTER;
+use super::local::Local;
+
+/// Reads that fill the largest buffer, in a row, after which a pipe is cheaper.
+const FULL_READS_MAX: u32 = 3;
+/// A pipe that is filled less than this, this many times in a row, is given back.
+const THIN_BYTES: usize = BODY_BUFFER_BYTES / 2;
+const THIN_FILLS_MAX: u32 = 4;
+
+/// Why a tunnel ended before both directions did.
+enum Fault {
+    /// The side that bytes come from broke.
+    From,
+    /// The side that bytes go to broke.
+    To,
+    /// Nothing moved for too long.
+    Silence,
+}
+
+/// One direction.
+struct Pump<'a> {
+    from: &'a Socket,
+    to: &'a Socket,
+    alarm: &'a Alarm,
+    limit: Duration,
+    /// Tick at which bytes last moved in either direction.
+    moved: &'a Cell<u32>,
+    local: &'a Local,
+}
+
+/// Moves bytes until both directions have ended, one side breaks, or nothing has moved for
+/// `limit`. `early` is what `client` has sent already.
+pub(super) async fn run(
+    client: &Socket,
+    target: &Socket,
+    early: Buffer,
+    alarm: &Alarm,
+    limit: Duration,
+    local: &Local,
+) {
+    let moved = Cell::new(alarm.now());
+    let up = Pump { from: client, to: target, alarm, limit, moved: &moved, local };
+    let down = Pump { from: target, to: client, alarm, limit, moved: &moved, local };
+    match both(&up, &down, early).await {
+        Ok(()) | Err((_, Fault::Silence)) => {}
+        Err((pump, Fault::From)) => pump.to.reset_on_close(),
+        Err((pump, Fault::To)) => pump.from.reset_on_close(),
+    }
+}
+
+/// Runs both directions until both have ended or one has failed.
+async fn both<'p>(
+    up: &'p Pump<'p>,
+    down: &'p Pump<'p>,
+    early: Buffer,
+) -> Result<(), (&'p Pump<'p>, Fault)> {
+    let mut going_up = pin!(up.run(early));
+    let mut going_down = pin!(down.run(Buffer::default()));
+    let (mut up_ended, mut down_ended) = (false, false);
+    poll_fn(|cx| {
+        if !up_ended && let Poll::Ready(result) = going_up.as_mut().poll(cx) {
+            result.map_err(|fault| (up, fault))?;
+            up_ended = true;
+        }
+        if !down_ended && let Poll::Ready(result) = going_down.as_mut().poll(cx) {
+            result.map_err(|fault| (down, fault))?;
+            down_ended = true;
+        }
+        if up_ended && down_ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+impl Pump<'_> {
+    async fn run(&self, early: Buffer) -> Result<(), Fault> {
+        let mut full_reads = 0;
+        if !early.is_empty() {
+            self.write(early).await?;
+        }
+        loop {
+            let buffer = match full_reads {
+                0 => self.local.buffers.tunnel(),
+                _ => self.local.buffers.body(),
+            };
+            let room = buffer.room();
+            let Some(buffer) = self.read(buffer).await? else {
+                self.to.end();
+                return Ok(());
+            };
+            full_reads = match buffer.len() {
+                len if len == room => full_reads + 1,
+                len if len < TUNNEL_BUFFER_BYTES / 2 => 0,
+                _ => full_reads.min(1),
+            };
+            self.write(buffer).await?;
+            if full_reads > FULL_READS_MAX {
+                full_reads = 0;
+                if self.splice().await? {
+                    self.to.end();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads some bytes; `None` at the end. Gives the buffer up while nothing comes.
+    async fn read(&self, buffer: Buffer) -> Result<Option<Buffer>, Fault> {
+        let mut spare = Some(buffer);
+        loop {
+            if !self.local.engine.reads_can_be_given_up() {
+                self.readable().await?;
+            }
+            let buffer = spare.take().unwrap_or_else(|| self.local.buffers.tunnel());
+            match self.alarm.within(RELEASE_AFTER, self.from.read(buffer)).await {
+                Some((Ok(1..), buffer)) => {
+                    self.moved.set(self.alarm.now());
+                    return Ok(Some(buffer));
+                }
+                Some((Ok(0), buffer)) => {
+                    self.local.buffers.put(buffer);
+                    return Ok(None);
+                }
+                Some((Err(_), _)) => return Err(Fault::From),
+                None => self.readable().await?,
+            }
+        }
+    }
+
+    /// Waits without a buffer until there is something to read.
+    async fn readable(&self) -> Result<(), Fault> {
+        let mut readable = pin!(self.from.readable());
+        loop {
+            let silence = TICK.saturating_mul(self.alarm.now().saturating_sub(self.moved.get()));
+            let left = self.limit.saturating_sub(silence);
+            if left.is_zero() {
+                return Err(Fault::Silence);
+            }
+            match self.alarm.within(left, readable.as_mut()).await {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(_)) => return Err(Fault::From),
+                // The other direction may have moved meanwhile.
+                None => {}
+            }
+        }
+    }
+
+    async fn write(&self, buffer: Buffer) -> Result<(), Fault> {
+        match self.alarm.within(self.limit, self.to.write(buffer)).await {
+            Some((Ok(()), buffer)) => {
+                self.moved.set(self.alarm.now());
+                self.local.buffers.put(buffer);
+                Ok(())
+            }
+            Some((Err(_), _)) => Err(Fault::To),
+            None => Err(Fault::Silence),
+        }
+    }
+
+    /// Moves bytes through a pipe while they come thick; `true` at the end of the direction.
+    async fn splice(&self) -> Result<bool, Fault> {
+        let Some(pipe) = self.local.pipes.take() else { return Ok(false) };
+        let mut thin_fills = 0;
+        while thin_fills < THIN_FILLS_MAX {
+            let filled = self.alarm.within(RELEASE_AFTER, pipe.fill(self.from, PIPE_BYTES as u64));
+            let count = match filled.await {
+                // Quiet: the pipe is empty and others may need it.
+                None => break,
+                Some(Ok(0)) => {
+                    self.local.pipes.put(pipe);
+                    return Ok(true);
+                }
+                Some(Ok(count)) => count,
+                Some(Err(_)) => return Err(Fault::From),
+            };
+            thin_fills = if count < THIN_BYTES { thin_fills + 1 } else { 0 };
+            match self.alarm.within(self.limit, pipe.empty(self.to, count)).await {
+                None => return Err(Fault::Silence),
+                Some(Err(_)) => return Err(Fault::To),
+                Some(Ok(())) => self.moved.set(self.alarm.now()),
+            }
+        }
+        self.local.pipes.put(pipe);
+        Ok(false)
+    }
+}

@@ -1,0 +1,168 @@
+//! One core: a pinned thread with its own ring that accepts connections and serves them.
+//!
+//! A connection lives and dies on the worker that accepted it. What comes from outside is in the
+//! inbox: new snapshots, the order to drain, the order to stop. Start with [`run`].
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::mailbox::{Inbox, Message, OpenInbox};
+use crate::metrics::Counters;
+use crate::net::ring::{self, Engine};
+use crate::net::{self, Acceptor};
+use crate::proxy::{self, Local};
+use crate::snapshot::{ListenerId, Snapshot};
+
+/// Pause of a listener that cannot take connections, most often because files have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often idle pools are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often a draining worker looks whether it is done.
+const DRAIN_CHECK: Duration = Duration::from_millis(10);
+/// Time for connections that have been cut to close.
+const CUT_GRACE: Duration = Duration::from_millis(200);
+
+/// What a worker starts with.
+pub struct Setup {
+    /// Number of the worker, from 0.
+    pub index: usize,
+    /// Core to pin it to, if any.
+    pub core: Option<core_affinity::CoreId>,
+    /// What to run on.
+    pub engine: Engine,
+    /// Its listening sockets.
+    pub listeners: Vec<(ListenerId, OwnedFd)>,
+    /// What to act on.
+    pub snapshot: Arc<Snapshot>,
+    /// What control says.
+    pub inbox: Inbox,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Told once it listens, or why it cannot.
+    pub ready: oneshot::Sender<io::Result<()>>,
+}
+
+/// Runs a worker on the calling thread until it is told to end.
+pub fn run(setup: Setup) {
+    let Setup { index, core, engine, listeners, snapshot, inbox, counters, ready } = setup;
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!(worker = index, core = core.id, "cannot pin the worker to its core");
+    }
+    let mut runtime = match ring::build(engine) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    runtime.block_on(async move {
+        let local = Rc::new(Local::new(engine, snapshot, counters));
+        match open(inbox, listeners) {
+            Ok((inbox, acceptors)) => {
+                // Control may have given up meanwhile; the inbox says so.
+                let _ = ready.send(Ok(()));
+                serve(local, inbox, acceptors).await;
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    });
+}
+
+type Acceptors = Vec<(ListenerId, Acceptor)>;
+
+/// Binds everything that the worker waits on to its ring.
+fn open(inbox: Inbox, listeners: Vec<(ListenerId, OwnedFd)>) -> io::Result<(OpenInbox, Acceptors)> {
+    let acceptors = listeners.into_iter().map(|(id, fd)| Ok((id, Acceptor::new(fd)?)));
+    Ok((inbox.open()?, acceptors.collect::<io::Result<_>>()?))
+}
+
+async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
+    let alarms = local.alarms.clone();
+    net::spawn(async move { alarms.run().await });
+    net::spawn(sweep(local.clone()));
+    for (listener, acceptor) in acceptors {
+        net::spawn(accept(local.clone(), listener, acceptor));
+    }
+    let mut drain_until = None;
+    loop {
+        let message = match drain_until {
+            None => inbox.next().await,
+            Some(end) => match drained(&local, &mut inbox, end).await {
+                Some(message) => message,
+                None => break,
+            },
+        };
+        match message {
+            Message::Adopt(snapshot, adopted) => {
+                local.adopt(snapshot);
+                // Control may have stopped waiting.
+                let _ = adopted.send(());
+            }
+            Message::Drain(limit) => {
+                local.alarms.drain();
+                drain_until = Some(Instant::now() + limit);
+            }
+            Message::Stop => break,
+        }
+    }
+    local.pools.clear();
+    local.alarms.cut();
+    net::sleep(CUT_GRACE).await;
+}
+
+/// Waits until all connections have ended or `end` has come; a message interrupts it.
+async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<Message> {
+    while local.connections() > 0 && Instant::now() < end {
+        if let Some(message) = inbox.try_next() {
+            return Some(message);
+        }
+        net::sleep(DRAIN_CHECK).await;
+    }
+    None
+}
+
+/// Looks through the idle pools for as long as the worker lives.
+async fn sweep(local: Rc<Local>) {
+    loop {
+        net::sleep(SWEEP).await;
+        local.pools.sweep(local.alarms.now());
+    }
+}
+
+/// Takes the connections of one listening socket until the worker drains. What waits in the
+/// socket's queue at that moment is still served.
+async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
+    let take = |socket, peer| {
+        local.counters.connections.add(1);
+        net::spawn(proxy::serve(socket, peer, listener, local.clone()));
+    };
+    let alarm = local.alarms.alarm();
+    loop {
+        let ready = alarm.idle(Duration::MAX, acceptor.ready()).await;
+        let accepted = acceptor.accept(take);
+        match (ready, accepted) {
+            (None, _) => return,
+            (Some(Ok(())), Ok(())) => {}
+            (Some(Err(error)), _) | (_, Err(error)) => {
+                warn_of_accept(&local, &error);
+                net::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Says on the log that connections cannot be taken: at most every ten seconds.
+fn warn_of_accept(local: &Local, error: &io::Error) {
+    if local.may_warn_of_accept() {
+        let cure = match error.raw_os_error() {
+            Some(libc::EMFILE) => "raise the limit of open files (LimitNOFILE=)",
+            Some(libc::ENFILE) => "raise sysctl fs.file-max",
+            _ => "see the error",
+        };
+        tracing::warn!(%error, cure, "cannot accept connections; trying again");
+    }
+}
