@@ -166,7 +166,8 @@ fn fixed(body: &str) -> String {
 fn rule_with_the_lowest_number_wins_whatever_its_place_in_the_file() {
     let rule =
         |pattern: &str, body: &str| format!("path_pattern = [\"{pattern}\"]\n{}", fixed(body));
-    let balancer = http(&[&Target::named("home")])
+    let home = Target::named("home");
+    let balancer = http(&[&home])
         .rule(30, &rule("/*", "thirty"))
         .rule(10, &rule("/a/b/*", "ten"))
         .rule(20, &rule("/a/*", "twenty"))
@@ -180,7 +181,8 @@ fn rule_with_the_lowest_number_wins_whatever_its_place_in_the_file() {
 #[test]
 fn request_does_not_fall_through_a_rule_whose_group_is_empty() {
     let rule = "path_pattern = [\"/a/*\"]\nforward = \"empty\"";
-    let balancer = http(&[&Target::named("home")])
+    let home = Target::named("home");
+    let balancer = http(&[&home])
         .rule(10, rule)
         .rule(20, &format!("path_pattern = [\"/*\"]\n{}", fixed("later")))
         .group("empty", &[])

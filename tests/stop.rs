@@ -33,7 +33,8 @@ fn wait_refusal(balancer: &Balancer) {
 #[test]
 fn idle_balancer_ends_at_once_with_status_0() {
     for signal in ["TERM", "INT"] {
-        let mut balancer = http(&[&Target::named("a")]).start();
+        let target = Target::named("a");
+        let mut balancer = http(&[&target]).start();
         let began = Instant::now();
         balancer.signal(signal);
         assert_eq!(balancer.process().wait(DEADLINE).code(), Some(0), "SIG{signal}");
@@ -43,7 +44,8 @@ fn idle_balancer_ends_at_once_with_status_0() {
 
 #[test]
 fn unused_client_connections_are_closed_and_do_not_delay_the_end() {
-    let mut balancer = http(&[&Target::named("a")]).start();
+    let target = Target::named("a");
+    let mut balancer = http(&[&target]).start();
     let (mut fresh, mut used) = (balancer.client(), balancer.client());
     assert_eq!(used.get("/").status, 200);
     assert_eq!(balancer.stop().code(), Some(0));
