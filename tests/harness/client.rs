@@ -67,6 +67,21 @@ impl Client {
         Self::over(socket.into())
     }
 
+    /// Panics unless a connection from the loopback address `from` is ended without a byte, which
+    /// may be so early that connecting itself fails.
+    pub fn expect_no_service(from: [u8; 4], address: SocketAddr, bytes: &[u8]) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
+        if let Err(error) = socket.connect(&address.into()) {
+            return assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        }
+        let mut client = Self::over(socket.into());
+        client.try_send(bytes);
+        let (rest, end) = client.rest();
+        assert_eq!(show(&rest), "");
+        assert_ne!(end, End::TimedOut, "the connection goes on");
+    }
+
     fn over(stream: TcpStream) -> Self {
         let _ = stream.set_nodelay(true);
         stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
