@@ -146,3 +146,18 @@ fn gate_lets_a_script_go_on() {
     gate.open();
     assert_eq!(client.rest(), (b"ok".to_vec(), End::Closed));
 }
+
+#[test]
+fn pieces_are_read_one_by_one() {
+    let pieces = Target::start(|peer| {
+        for expected in [b"abc".as_slice(), b"de", b"f"] {
+            peer.take(1);
+            let read = [b"?".as_slice(), &peer.take_ready()].concat();
+            assert_eq!(read.len(), expected.len(), "{expected:?}");
+        }
+        peer.send(b"in three pieces");
+    });
+    let mut client = Client::connect(pieces.address());
+    client.send_pieces(b"abcdef", &[3, 5]);
+    assert_eq!(client.rest(), (b"in three pieces".to_vec(), End::Closed));
+}

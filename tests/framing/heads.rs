@@ -27,7 +27,7 @@ pub(crate) const HEADS: &[(&str, &[u8], Intent)] = &[
     ),
     (
         "body that looks like a request",
-        b"POST /case HTTP/1.1\r\nHost: a\r\nContent-Length: 34\r\n\r\n\
+        b"POST /case HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n\
           GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
         RefusedOrOne(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
     ),

@@ -52,7 +52,7 @@ fn cutting_a_request_after_every_byte_changes_nothing() {
 
 #[test]
 fn cutting_a_request_at_random_places_changes_nothing() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
         check_corpus(&format!("cut with seed {seed}"), |case| {
             let mut random = random.borrow_mut();

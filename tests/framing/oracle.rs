@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) requests: Vec<Request>,
 }
 
+/// Most cuts at which the next piece waits until the balancer has read the one before.
+const PIECES_MAX: usize = 3;
 const SENTINEL: &str = "/sentinel";
 
 impl Oracle {
@@ -45,7 +47,10 @@ impl Oracle {
     pub(crate) fn send(&self, bytes: &[u8], cuts: &[usize], ends: bool) -> Result<Outcome, String> {
         let before = self.received();
         let mut client = self.balancer.client();
-        client.send_cut(bytes, cuts);
+        match cuts.len() {
+            1..=PIECES_MAX => client.send_pieces(bytes, cuts),
+            _ => client.send_cut(bytes, cuts),
+        }
         if ends {
             client.half_close();
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -67,6 +67,21 @@ impl Client {
         Self::over(socket.into())
     }
 
+    /// Panics unless a connection from the loopback address `from` is ended without a byte, which
+    /// may be so early that connecting itself fails.
+    pub fn expect_no_service(from: [u8; 4], address: SocketAddr, bytes: &[u8]) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("bind");
+        if let Err(error) = socket.connect(&address.into()) {
+            return assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        }
+        let mut client = Self::over(socket.into());
+        client.try_send(bytes);
+        let (rest, end) = client.rest();
+        assert_eq!(show(&rest), "");
+        assert_ne!(end, End::TimedOut, "the connection goes on");
+    }
+
     fn over(stream: TcpStream) -> Self {
         let _ = stream.set_nodelay(true);
         stream.set_read_timeout(Some(DEADLINE)).expect("read timeout");
@@ -109,6 +124,40 @@ impl Client {
                 return;
             }
             start = cut;
+        }
+    }
+
+    /// As [`Client::send_cut`], but sends a piece only when the peer, a process of this host, has
+    /// read the one before.
+    pub fn send_pieces(&mut self, bytes: &[u8], cuts: &[usize]) {
+        let mut start = 0;
+        for &cut in cuts.iter().chain([&bytes.len()]) {
+            if !self.try_send(&bytes[start..cut]) {
+                return;
+            }
+            self.wait_read();
+            start = cut;
+        }
+    }
+
+    /// Waits until the receive queue of the peer's socket is empty, as /proc/net/tcp tells.
+    fn wait_read(&self) {
+        let hex = |address: SocketAddr| match address {
+            SocketAddr::V4(v4) => {
+                format!("{:08X}:{:04X}", u32::from_le_bytes(v4.ip().octets()), v4.port())
+            }
+            SocketAddr::V6(_) => unimplemented!("IPv4 only"),
+        };
+        let Ok(peer) = self.stream.peer_addr() else { return };
+        let line = format!("{} {} ", hex(peer), hex(self.address()));
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+            let rest = table.split_once(&line).map_or("", |(_, rest)| rest);
+            let queues = rest.split_whitespace().nth(1).unwrap_or("");
+            if queues.split(':').nth(1).is_none_or(|waiting| waiting == "00000000") {
+                return;
+            }
         }
     }
 

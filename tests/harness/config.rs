@@ -59,7 +59,7 @@ impl Config {
         self
     }
 
-    /// Adds a rule to the listener `web`. Call before [`Config::group`].
+    /// Adds a rule to the listener `web`. Lines of the listener itself come before.
     pub fn rule(self, priority: u32, lines: &str) -> Self {
         self.web(&format!("[[listeners.rules]]\npriority = {priority}\n{lines}"))
     }

@@ -303,7 +303,7 @@ fn chunked(bytes: &[u8]) -> Result<Option<Dechunked>, String> {
             let trailers = lines.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
             return Ok(Some((body, trailers, at + length)));
         }
-        let Some(content) = bytes.get(at..at + size) else { return Ok(None) };
+        let Some(content) = bytes.get(at..at.saturating_add(size)) else { return Ok(None) };
         body.extend_from_slice(content);
         at += size;
         match bytes.get(at..bytes.len().min(at + 2)) {
@@ -316,7 +316,7 @@ fn chunked(bytes: &[u8]) -> Result<Option<Dechunked>, String> {
 
 /// Hexadecimal digits alone: an intermediary has no reason to send chunk extensions.
 fn chunk_size(line: &str) -> Result<usize, String> {
-    if line.is_empty() || line.len() > 8 || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if line.is_empty() || line.len() > 16 || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(format!("chunk size {line:?}"));
     }
     usize::from_str_radix(line, 16).map_err(|error| format!("chunk size {line:?}: {error}"))

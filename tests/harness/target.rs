@@ -282,6 +282,11 @@ impl Peer {
         Some(self.unread.drain(..count).collect())
     }
 
+    /// Takes what has arrived and not been taken, without waiting.
+    pub fn take_ready(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
     /// Takes all bytes up to the end of the connection.
     pub fn take_rest(&mut self) -> Vec<u8> {
         while self.receive() {}
@@ -351,9 +356,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Waits until the gate is open, at most until the deadline.
+    /// Waits until the gate is open; panics after the deadline.
     pub fn wait(&self) {
         let locked = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.0.1.wait_timeout_while(locked, DEADLINE, |open| !*open);
+        let waited = self.0.1.wait_timeout_while(locked, DEADLINE, |open| !*open);
+        let (_open, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!result.timed_out(), "nobody opened the gate");
     }
 }

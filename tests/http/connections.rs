@@ -7,7 +7,8 @@ use crate::harness::*;
 
 #[test]
 fn balancer_says_where_it_listens_and_how() {
-    let balancer = http(&[&Target::named("a")]).start();
+    let target = Target::named("a");
+    let balancer = http(&[&target]).start();
     let ready = balancer.ready_line();
     assert!(ready.starts_with("ready workers=2 driver="), "{ready}");
     assert_ne!(balancer.port(), 0);
@@ -138,13 +139,14 @@ fn http_1_0_client_is_served_in_http_1_1_and_then_closed() {
 
 #[test]
 fn connection_without_a_request_is_closed_silently_when_idle() {
-    let balancer = http(&[&path_target()]).web("idle_timeout = \"500ms\"").start();
+    let target = path_target();
+    let balancer = http(&[&target]).web("idle_timeout = \"500ms\"").start();
     let began = Instant::now();
     balancer.client().expect_close();
     assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
 
     let mut used = balancer.client();
-    used.get("/");
+    assert_eq!(used.get("/").status, 200);
     used.expect_close();
 }
 
@@ -158,10 +160,16 @@ fn unused_target_connection_is_closed_after_its_idle_timeout() {
 
 #[test]
 fn connection_past_its_age_is_closed_with_the_next_response() {
-    let balancer = http(&[&path_target()]).web("client_keep_alive = \"1s\"").start();
+    let target = path_target();
+    let balancer = http(&[&target]).web("client_keep_alive = \"1s\"").start();
     let mut client = balancer.client();
     let until = Instant::now() + DEADLINE;
-    while !client.get("/").closes() {
+    loop {
+        let response = client.get("/");
+        assert_eq!(response.status, 200);
+        if response.closes() {
+            break;
+        }
         assert!(Instant::now() < until, "never closed");
     }
     client.expect_close();

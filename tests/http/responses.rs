@@ -12,7 +12,8 @@ fn relayed(answer: &str) -> Response {
 fn fields_of_the_target_pass_with_their_case_and_order() {
     let response = relayed(
         "HTTP/1.1 200 OK\r\nserver: t/1\r\nDATE: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
-         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty:\r\nvia: 1.1 t\r\nContent-Length: 2\r\n\r\nok",
+         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty:\r\nvia: 1.1 t\r\n\
+         Content-Length: 2\r\n\r\nok",
     );
     let names: Vec<&str> = response.fields.iter().map(|(name, _)| name.as_str()).collect();
     let expected =

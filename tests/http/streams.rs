@@ -8,8 +8,8 @@ use super::{ok, pattern};
 use crate::harness::*;
 
 const LARGE: usize = 32 << 20;
-/// What a balancer may hold for one stalled exchange beyond its state before.
-const HELD_MAX: usize = 8 << 20;
+/// What a balancer may hold for one stalled exchange, its first use of heaps and rings included.
+const HELD_MAX: usize = 16 << 20;
 
 /// Writes `LARGE` bytes; opens `stalled` the first time that no byte moves for a while.
 fn write_large(mut stream: &TcpStream, stalled: &Gate) {
