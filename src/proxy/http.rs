@@ -97,7 +97,7 @@ pub(super) async fn serve(
     if proxied::is_expected(&local, listener) {
         // Boxed like the exchanges below, so that waiting for a request stays small.
         match Box::pin(proxied::read(&client, &local)).await {
-            Some((peer, payload)) => (client.peer, input) = (peer, payload),
+            Some(read) => (client.peer, input) = (read.peer, read.payload),
             None => return,
         }
     }
@@ -234,7 +234,8 @@ async fn read_request(
                 Ok(Parsed::Partial) => {}
                 Err(error) => return Err(NoRequest::Refused(error.into())),
             }
-            deadline.get_or_insert(client.alarm.deadline(listener.settings.head_timeout));
+            let limit = listener.settings.head_timeout;
+            deadline.get_or_insert_with(|| client.alarm.deadline(limit));
         }
         scanned = input.len();
         match deadline {

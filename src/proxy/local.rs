@@ -3,6 +3,7 @@
 //! Everything here belongs to one thread. No borrow of it lives across an `.await`.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,12 +38,24 @@ pub struct Local {
     pub engine: Engine,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
-    scratch: RefCell<Vec<Box<Scratch>>>,
+    snapshot: RefCell<Rc<Held>>,
+    scratch: RefCell<Vec<Scratch>>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
+}
+
+/// A worker's own hold on a snapshot: cloned per exchange without touching the count that workers
+/// share.
+pub struct Held(Arc<Snapshot>);
+
+impl Deref for Held {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
 }
 
 /// One client connection of a worker; counts until it is dropped.
@@ -60,7 +73,7 @@ impl Local {
             counters,
             engine,
             date: DateLine::default(),
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: Cell::new(0),
@@ -70,7 +83,7 @@ impl Local {
 
     /// The picture to act on; taking it touches no memory that another worker writes.
     #[must_use]
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Held> {
         self.snapshot.borrow().clone()
     }
 
@@ -78,7 +91,7 @@ impl Local {
     /// that are gone.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.retain_targets_of(&snapshot);
-        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+        *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
     }
 
     /// A random number; not for secrets.
@@ -111,11 +124,11 @@ impl Local {
         may
     }
 
-    pub(super) fn take_scratch(&self) -> Box<Scratch> {
+    pub(super) fn take_scratch(&self) -> Scratch {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(super) fn put_scratch(&self, scratch: Box<Scratch>) {
+    pub(super) fn put_scratch(&self, scratch: Scratch) {
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_KEPT_MAX {
             kept.push(scratch);

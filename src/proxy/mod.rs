@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 pub use error::{ErrorKind, Row};
-pub use local::{Counted, Local};
+pub use local::{Counted, Held, Local};
 
 use crate::model::Mode;
 use crate::net::{Socket, contain};

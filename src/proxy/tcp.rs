@@ -45,8 +45,10 @@ pub(super) async fn serve(
 /// Connects to a target. Until a byte has moved, the next one may be tried.
 async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
     let mut early = Buffer::default();
+    let mut destination = None;
     if proxied::is_expected(local, client.listener) {
-        (client.peer, early) = proxied::read(client, local).await?;
+        let read = proxied::read(client, local).await?;
+        (client.peer, destination, early) = (read.peer, read.destination, read.payload);
     }
     let snapshot = local.snapshot();
     let settings = &snapshot.listener(client.listener)?.settings;
@@ -59,7 +61,10 @@ async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
         let connected = connect::connect(group, target, true, &client.alarm, local).await;
         if let Ok((socket, _)) = connected {
             if let Some(version) = settings.proxy_protocol {
-                let destination = client.socket.local_address().ok()?;
+                let destination = match destination {
+                    Some(destination) => destination,
+                    None => client.socket.local_address().ok()?,
+                };
                 let addresses = Addresses { source: client.peer, destination };
                 let mut header = local.buffers.head();
                 proxy_protocol::encode(version, &addresses, header.tail());
