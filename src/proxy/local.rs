@@ -59,7 +59,7 @@ impl Deref for Held {
 }
 
 /// One client connection of a worker; counts until it is dropped.
-pub struct Counted(Rc<Local>);
+pub(super) struct Counted(Rc<Local>);
 
 impl Local {
     /// The things of a new worker on `engine`, which acts on `snapshot`.
@@ -102,7 +102,7 @@ impl Local {
 
     /// Counts a client connection.
     #[must_use]
-    pub fn count(self: &Rc<Self>) -> Counted {
+    pub(super) fn count(self: &Rc<Self>) -> Counted {
         self.connections.set(self.connections.get() + 1);
         Counted(self.clone())
     }

@@ -1,13 +1,12 @@
 //! One L4 client connection: bound to one target connection, never read.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::model::{Action, Retry};
 use crate::net::{Buffer, Socket};
 use crate::proxy_protocol::{self, Addresses};
-use crate::snapshot::{ListenerId, Load, OwnedInFlight};
+use crate::snapshot::{Load, OwnedInFlight};
 
 use super::connect::{self, Tried};
 use super::http::Client;
@@ -23,15 +22,7 @@ struct Bound {
 }
 
 /// Serves a client connection until it closes.
-pub(super) async fn serve(
-    socket: Socket,
-    peer: SocketAddr,
-    listener: ListenerId,
-    local: Rc<Local>,
-) {
-    let opened = local.alarms.now();
-    let alarm = local.alarms.alarm();
-    let mut client = Client { socket, alarm, peer, listener, opened };
+pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
     // Boxed, so that the connection keeps only what the tunnel needs.
     let Some(bound) = Box::pin(bind(&mut client, &local)).await else {
         // No target: as a Classic ELB does, the connection is closed without a word.
