@@ -130,7 +130,8 @@ fn any_target_may_be_deregistered() {
 fn draining_target_stays_so_whatever_probes_say_and_registering_it_again_ends_that() {
     let checking = Some(Reason::InitialHealthChecking);
     let new = Some(Reason::RegistrationInProgress);
-    let rows: &[(&[Probe], &[Probe], State, Option<Reason>)] = &[
+    type Row = (&'static [Probe], &'static [Probe], State, Option<Reason>);
+    let rows: &[Row] = &[
         (&[Success], &[], Healthy, None),
         (&[Success], &[Failed, Failed], Initial, checking),
         (&[Success], &[Failed, Failed, Success, Success, Success], Healthy, None),

@@ -204,3 +204,39 @@ fn no_more_than_the_given_share_of_a_group_is_out() {
     let alone = outliers.failed(target(9), 1, &detection(), at(10));
     assert_eq!(alone, None, "half of one is none");
 }
+
+#[test]
+fn targets_are_ejected_for_their_failures_only_and_always_return() {
+    for seed in 0..256 {
+        let mut random = Rng::with_seed(seed);
+        let (mut outliers, settings) = (Outliers::default(), detection());
+        let (targets, failing) = (random.u16(1..12), random.f64());
+        let mut runs = vec![0; usize::from(targets)];
+        let mut out = vec![None; usize::from(targets)];
+        for step in 0..600 {
+            let number = random.u16(..targets);
+            let index = usize::from(number);
+            for returned in outliers.elapsed(at(step)) {
+                let until = out[usize::from(returned.port())].take();
+                assert!(until.is_some_and(|until| until <= at(step)), "seed {seed}");
+            }
+            if random.f64() >= failing {
+                runs[index] = 0;
+                outliers.succeeded(target(number));
+                continue;
+            }
+            let was_out = outliers.is_ejected(target(number));
+            runs[index] += u32::from(!was_out);
+            let group = usize::from(targets);
+            if let Some(ejection) = outliers.failed(target(number), group, &settings, at(step)) {
+                assert!(!was_out && runs[index] >= settings.consecutive_failures, "seed {seed}");
+                assert!(ejection.until <= at(step) + settings.max_ejection, "seed {seed}");
+                (out[index], runs[index]) = (Some(ejection.until), 0);
+            }
+            let half = usize::from(targets) / 2;
+            assert!(outliers.ejected() <= half, "seed {seed}: {}", outliers.ejected());
+            assert_eq!(outliers.ejected(), out.iter().flatten().count(), "seed {seed}");
+            assert_eq!(outliers.next_return(), out.iter().flatten().min().copied());
+        }
+    }
+}
