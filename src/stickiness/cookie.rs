@@ -1,7 +1,7 @@
 //! Where stickiness cookies stand in heads: found in the Cookie fields of requests, written as
 //! Set-Cookie fields of responses (RFC 6265).
 //!
-//! Looks at names and cuts out values; what a value says is for [`super::seal`] to find out.
+//! Looks at names and cuts out values; what a value says is for [`mod@super::seal`] to find out.
 //! Writes only what was sealed here, never a byte of a client or target. Allocates nothing but
 //! the growth of the output. Start with [`offered`] and [`set`].
 

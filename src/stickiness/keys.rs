@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-pub use error::KeyError;
 pub use super::seal::{Key, Keys};
+pub use error::KeyError;
 
 use super::seal::KEY_BYTES;
 
 /// Name of the key file in the state directory.
 pub const KEY_FILE: &str = "stickiness.key";
-/// Longest key file that is read, in bytes; ours have less than 400, the rest is for comments.
+/// Longest key file that is read, in bytes; ours have less than 512, the rest is for comments.
 pub const KEY_FILE_BYTES_MAX: usize = 4096;
 
 /// Bytes of a key, wiped when dropped.
@@ -171,7 +171,8 @@ impl Draft {
         let path = dir.join(format!(".{KEY_FILE}.{:016x}", u64::from_ne_bytes(suffix)));
         let failed = |error| KeyError::io("create", &path, error);
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         let draft = Self(path.clone());
         file.write_all(&text::write(secrets)).and_then(|()| file.sync_all()).map_err(failed)?;
         Ok(draft)

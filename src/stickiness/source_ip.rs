@@ -128,7 +128,8 @@ mod tests {
         let group = group(&[1, 2, 3, 1, 2]);
         let chosen: Vec<_> =
             (0..16).map(|n| choose(client(n), group.iter().copied()).unwrap()).collect();
-        assert_eq!(chosen, [0; 16]);
+        // Of an implementation in Python. Another outcome moves every sticky client once.
+        assert_eq!(chosen, [2, 4, 1, 2, 1, 2, 3, 2, 2, 1, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

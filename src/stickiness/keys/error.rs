@@ -75,7 +75,10 @@ impl fmt::Display for KeyError {
                 path.display()
             ),
             Self::Random(source) => {
-                write!(f, "cannot make a stickiness key: no random numbers from the system: {source}")
+                write!(
+                    f,
+                    "cannot make a stickiness key: no random numbers from the system: {source}"
+                )
             }
         }
     }

@@ -45,12 +45,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Secrets, String> {
     }
     let (mut current, mut previous) = (None, None);
     for (line, number) in lines.filter(|(line, _)| !matches!(line.first(), None | Some(b'#'))) {
-        let (place, digits) = match (line.strip_prefix(b"current "), line) {
-            (Some(digits), _) => (&mut current, digits),
-            (None, line) => match line.strip_prefix(b"previous ") {
-                Some(digits) => (&mut previous, digits),
-                None => return Err(format!("line {number} names no key")),
-            },
+        let (place, digits) = if let Some(digits) = line.strip_prefix(b"current ") {
+            (&mut current, digits)
+        } else if let Some(digits) = line.strip_prefix(b"previous ") {
+            (&mut previous, digits)
+        } else {
+            return Err(format!("line {number} names no key"));
         };
         let secret = secret(digits);
         let secret = secret.ok_or_else(|| format!("line {number} has no 64 hexadecimal digits"))?;
