@@ -1,9 +1,10 @@
 //! Stickiness: binds a client to the target, or to the target group, that it got first.
 //!
 //! By a cookie of ours, whose value is sealed ([`mod@seal`]: what it says; [`cookie`]: where it
-//! stands in heads), or for L4 by the address of the client ([`source_ip`]). What comes back is only
-//! taken at its word if it was sealed here, for the same group, and not too long ago; everything
-//! else means that the algorithm of the group chooses anew. Nothing here remembers a client.
+//! stands in heads), or for L4 by the address of the client ([`source_ip`]). What comes back is
+//! only taken at its word if it was sealed here, for the same group, and not too long ago;
+//! everything else means that the algorithm of the group chooses anew. Nothing here remembers a
+//! client.
 //!
 //! All of it is pure but [`keys`], which keeps the keys in a file and which only the control
 //! thread may call. For one exchange: [`cookie::offered`], [`open`], [`bound_target`]; then
