@@ -6,6 +6,8 @@
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`http1`],
 //!   [`proxy_protocol`]
+//! * decisions, values in and values out: [`routing`], [`balance`], [`stickiness`] (but for its key
+//!   file), [`http1`], [`proxy_protocol`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -32,4 +34,5 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod routing;
 pub mod snapshot;
+pub mod stickiness;
 pub mod worker;
