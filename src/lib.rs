@@ -4,10 +4,8 @@
 //! `tests/tidy.rs`.
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
-//! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`http1`],
-//!   [`proxy_protocol`]
-//! * decisions, values in and values out: [`routing`], [`balance`], [`stickiness`] (but for its key
-//!   file), [`http1`], [`proxy_protocol`]
+//! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
+//!   (but for its key file), [`http1`], [`proxy_protocol`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
