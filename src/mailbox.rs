@@ -1,27 +1,46 @@
-//! Control to worker: messages in one direction, acknowledgements in the other.
+//! Control to worker: messages in one direction, replies in the other.
 //!
 //! The only place where the two kinds of threads meet. A worker reads its messages between
 //! exchanges of its connections; nothing on the request path takes a lock.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::metrics::Latencies;
 use crate::net::{Bell, Doorbell, Listening};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ListenerId, Snapshot, TargetId};
 
 /// What control tells a worker.
 #[derive(Debug)]
 pub enum Message {
     /// Act on this picture from the next exchange on; then acknowledge.
     Adopt(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Take connections from one more socket.
+    Listen(ListenerId, OwnedFd),
+    /// Take no more connections from the sockets of a listener; then acknowledge.
+    Unlisten(ListenerId, oneshot::Sender<()>),
+    /// End what is in flight at these targets: their deregistration delay is over.
+    Cut(Vec<TargetId>),
+    /// Say what has been measured and counted.
+    Report(oneshot::Sender<Report>),
     /// Take no new connections, finish what is in flight, end by then at the latest.
     Drain(Duration),
     /// End now.
     Stop,
+}
+
+/// What a worker has measured since it started.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Client connections open now.
+    pub open_connections: usize,
+    /// Time from request head to end of response, per target group.
+    pub latencies: Latencies,
 }
 
 /// Control's end.
@@ -44,8 +63,8 @@ pub struct OpenInbox {
     doorbell: Listening,
 }
 
-/// Makes a pair. The queue is bounded by its use: control waits for an acknowledgement of each
-/// snapshot before it mails the next.
+/// Makes a pair. The queue is bounded by its use: control waits for the acknowledgement of each
+/// change before it makes the next.
 ///
 /// # Errors
 /// When the process is out of files.

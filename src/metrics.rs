@@ -1,6 +1,59 @@
-//! Counters with one writer each, and their sum.
+//! Counters with one writer each, and their sum; latencies of one worker.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longest latency that is told apart, in microseconds (ten minutes).
+const LATENCY_MICROS_MAX: u64 = 600_000_000;
+/// Significant digits of a latency.
+const LATENCY_DIGITS: u8 = 2;
+
+/// Histograms of one worker, by a small number that stands for what is measured.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies(Vec<Option<Histogram<u64>>>);
+
+impl Latencies {
+    /// Notes one latency of `subject`.
+    pub fn record(&mut self, subject: u32, latency: Duration) {
+        let subject = subject as usize;
+        if self.0.len() <= subject {
+            self.0.resize_with(subject + 1, || None);
+        }
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let histogram = &mut self.0[subject];
+        if histogram.is_none() {
+            *histogram = Histogram::new_with_max(LATENCY_MICROS_MAX, LATENCY_DIGITS).ok();
+        }
+        if let Some(histogram) = histogram {
+            histogram.saturating_record(micros.max(1));
+        }
+    }
+
+    /// Adds what another worker has noted.
+    pub fn add(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize_with(other.0.len(), || None);
+        }
+        for (mine, other) in self.0.iter_mut().zip(&other.0) {
+            match (mine, other) {
+                (_, None) => {}
+                (mine @ None, Some(other)) => *mine = Some(other.clone()),
+                // Both have the same bounds, so adding cannot fail.
+                (Some(mine), Some(other)) => drop(mine.add(other)),
+            }
+        }
+    }
+
+    /// The latency that this share of `subject`'s stays below, in microseconds; `None` before the
+    /// first.
+    #[must_use]
+    pub fn quantile(&self, subject: u32, share: f64) -> Option<u64> {
+        let histogram = self.0.get(subject as usize)?.as_ref()?;
+        Some(histogram.value_at_quantile(share))
+    }
+}
 
 /// A number that one worker writes and anyone reads.
 #[derive(Debug, Default)]
@@ -71,6 +124,20 @@ counters! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_of_workers_are_added() {
+        let mut one = Latencies::default();
+        one.record(2, Duration::from_millis(1));
+        let mut other = Latencies::default();
+        other.record(2, Duration::from_millis(9));
+        other.record(5, Duration::from_secs(3_600));
+        one.add(&other);
+        assert_eq!(one.quantile(0, 0.5), None);
+        assert!((990..=1010).contains(&one.quantile(2, 0.5).unwrap()));
+        assert!((8_900..=9_100).contains(&one.quantile(2, 0.99).unwrap()));
+        assert!(one.quantile(5, 0.5).unwrap() >= LATENCY_MICROS_MAX, "capped, not lost");
+    }
 
     #[test]
     fn totals_are_the_sum_over_workers() {

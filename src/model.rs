@@ -300,6 +300,8 @@ impl Weight {
 /// How targets of a group are probed (AWS: section "Health checks" of the user guide).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
+    /// Whether targets are probed; if not, they count as healthy.
+    pub enabled: bool,
     /// What a probe speaks.
     pub protocol: ProbeProtocol,
     /// The port that is probed; `None`: the target's own (`traffic-port`).
@@ -321,6 +323,7 @@ pub struct HealthCheck {
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
+            enabled: true,
             protocol: ProbeProtocol::Http,
             port: None,
             path: "/".into(),

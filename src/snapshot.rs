@@ -1,35 +1,46 @@
-//! The immutable picture that workers act on: the model, indexed for lookup, and the few counts
-//! that all workers share.
+//! The immutable picture that workers act on: the model and the health of targets, indexed for
+//! lookup, and the few counts that all workers share.
 //!
 //! Control builds one per change and mails it; an exchange sees exactly one from head to end.
-//! A target keeps its identity, and so its count of requests in flight and its pooled
-//! connections, from one snapshot to the next for as long as its group and address stay.
+//! What has not changed is shared with the snapshot before, so the flip of one target costs its
+//! group and a list of pointers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 use crate::balance::Balancer;
-use crate::model::{GroupIndex, Listener, Model, Target, TargetGroup};
+use crate::health;
+use crate::model::{GroupIndex, Listener, TargetGroup, Weight};
 use crate::routing::Router;
+use crate::stickiness::{Keys, Scope};
 
 /// What workers act on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
-    listeners: Vec<ListenerView>,
-    groups: Vec<GroupView>,
+    /// By [`ListenerId`]; one that has been removed leaves its place empty in the end.
+    pub listeners: Vec<Option<Arc<ListenerView>>>,
+    /// By [`GroupIndex`].
+    pub groups: Vec<Arc<GroupView>>,
+    /// What stickiness cookies are sealed with.
+    pub keys: Arc<Keys>,
 }
 
-/// A listener's identity for as long as the process runs.
+/// A listener's identity for as long as the process runs: its place in [`Snapshot::listeners`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u32);
+
+/// A target group's identity for as long as the process runs: its place in tables of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u32);
 
 /// A target's identity: which place it takes in a worker's tables, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TargetId {
     /// Place in a worker's tables; used again once the target is gone.
     pub slot: u32,
-    /// Distinguishes the targets that take the same place one after the other.
+    /// Distinguishes the targets that take the same place one after the other; from 1.
     pub generation: u32,
 }
 
@@ -42,41 +53,61 @@ pub struct ListenerView {
     pub settings: Listener,
     /// Rules.
     pub router: Router,
+    /// Whether it has been removed: requests on its connections are still served, and each
+    /// connection closes after the next one.
+    pub retired: bool,
 }
 
 /// A target group, compiled.
 #[derive(Debug)]
 pub struct GroupView {
+    /// Identity.
+    pub id: GroupId,
     /// Attributes.
-    pub settings: TargetGroup,
-    /// Targets, in the order of `settings.targets`.
+    pub settings: Arc<TargetGroup>,
+    /// The targets that get traffic: healthy ones, or all that are not draining when failing open.
     pub targets: Vec<TargetView>,
+    /// What its stickiness cookies are sealed for; `None` where it uses none.
+    pub scope: Option<Scope>,
     balancer: Balancer,
-    turn: Arc<Padded>,
+    turn: Arc<Turn>,
+    ramping: bool,
 }
 
 /// A target of a group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TargetView {
     /// Identity.
     pub id: TargetId,
     /// Address.
     pub address: SocketAddr,
+    /// Its share, as the operator and anomaly mitigation set it.
+    pub weight: Weight,
     /// What it has in flight, over all workers.
     pub load: Arc<Load>,
+    /// When its slow start began, if it is in one.
+    pub ramping_since: Option<Instant>,
 }
 
-/// Number of requests (L4: connections) that a target has in flight, over all workers.
-///
-/// The one thing that workers write in common: with a count per worker and one connection each,
-/// least outstanding requests would see nothing.
-#[derive(Debug, Default)]
-pub struct Load(Padded);
-
-/// A count with cache lines of its own; two, since neighbours are fetched in pairs.
+/// The rotation of a group, over all workers: so targets alternate exactly.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Padded(AtomicU32);
+pub struct Turn(AtomicU32);
+
+/// What all workers count of one target: requests (L4: connections) in flight first of all.
+///
+/// The one thing that workers write in common: with a count per worker and one connection each,
+/// least outstanding requests would see nothing. On cache lines of its own; two, since neighbours
+/// are fetched in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Load {
+    in_flight: AtomicU32,
+    draining: AtomicBool,
+    failures_in_a_row: AtomicU32,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
 
 /// One request in flight; counts until it is dropped.
 #[derive(Debug)]
@@ -86,76 +117,159 @@ pub struct InFlight<'a>(&'a Load);
 #[derive(Debug)]
 pub struct OwnedInFlight(Arc<Load>);
 
-impl Drop for OwnedInFlight {
-    fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Load {
-    /// As [`Load::enter`], without borrowing.
-    #[must_use]
-    pub fn enter_owned(load: &Arc<Self>) -> OwnedInFlight {
-        load.0.0.fetch_add(1, Relaxed);
-        OwnedInFlight(load.clone())
-    }
-
     /// Counts one more request until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> InFlight<'_> {
-        self.0.0.fetch_add(1, Relaxed);
+        self.begin();
         InFlight(self)
+    }
+
+    /// As [`Load::enter`], without borrowing.
+    #[must_use]
+    pub fn enter_owned(load: &Arc<Self>) -> OwnedInFlight {
+        load.begin();
+        OwnedInFlight(load.clone())
+    }
+
+    fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Notes that the target failed: no connection, or a response with status 5xx.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+        self.failures_in_a_row.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that the target answered well.
+    pub fn succeeded(&self) {
+        // Almost always zero already; then the line is not written.
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    /// Keeps new requests away, also those that act on an older snapshot; or lets them come again.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Relaxed);
+    }
+
+    /// Whether new requests are to be kept away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// Requests in flight now.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.0.0.load(Relaxed)
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests sent to it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Requests that it failed.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Requests that it failed since the last that it did not.
+    #[must_use]
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Relaxed)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Relaxed);
+        self.0.end();
+    }
+}
+
+impl Drop for OwnedInFlight {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
 impl GroupView {
-    /// Chooses a target among those that `eligible` accepts, and moves the rotation on.
-    pub fn choose(&self, random: u64, eligible: impl Fn(usize) -> bool) -> Option<&TargetView> {
+    /// A group of which `targets` get traffic.
+    #[must_use]
+    pub fn new(
+        id: GroupId,
+        settings: Arc<TargetGroup>,
+        targets: Vec<TargetView>,
+        turn: Arc<Turn>,
+    ) -> Self {
+        let weights: Vec<_> = targets.iter().map(|target| target.weight).collect();
+        Self {
+            id,
+            balancer: Balancer::new(settings.algorithm, &weights),
+            scope: Scope::of_group(&settings.name, &settings.stickiness),
+            ramping: targets.iter().any(|target| target.ramping_since.is_some()),
+            settings,
+            targets,
+            turn,
+        }
+    }
+
+    /// Chooses a target among those that `eligible` accepts and that do not drain, and moves the
+    /// rotation on. A target in slow start that is chosen gives way to the others as often as its
+    /// share says.
+    pub fn choose(
+        &self,
+        random: u64,
+        eligible: impl Fn(&TargetView) -> bool,
+    ) -> Option<&TargetView> {
         let turn = self.turn.0.fetch_add(1, Relaxed);
+        let eligible = |index: usize| {
+            let target = &self.targets[index];
+            !target.load.is_draining() && eligible(target)
+        };
+        let chosen = self.pick(turn, random, eligible)?;
+        if !self.ramping || self.keeps(chosen, random) {
+            return Some(chosen);
+        }
+        let steady = |index: usize| eligible(index) && self.targets[index].ramping_since.is_none();
+        Some(self.pick(turn, random, steady).unwrap_or(chosen))
+    }
+
+    fn pick(
+        &self,
+        turn: u32,
+        random: u64,
+        eligible: impl Fn(usize) -> bool,
+    ) -> Option<&TargetView> {
         let outstanding = |index: usize| self.targets[index].load.in_flight();
         let index = self.balancer.choose(turn, random, eligible, outstanding)?;
         self.targets.get(index)
     }
+
+    /// Whether a target keeps the request that it was chosen for.
+    fn keeps(&self, target: &TargetView, random: u64) -> bool {
+        let Some(since) = target.ramping_since else { return true };
+        let share = health::share(since.elapsed(), self.settings.slow_start);
+        // The top bits, as those below may have chosen the target.
+        ((random >> 40) as f64) < share * (1_u64 << 24) as f64
+    }
 }
 
 impl Snapshot {
-    /// The picture of `model`. `addresses` are those that the listeners got, in the model's
-    /// order; what `previous` knows of the same targets is carried over.
-    #[must_use]
-    pub fn new(model: &Model, addresses: &[SocketAddr], previous: Option<&Self>) -> Self {
-        let mut identities = Identities::of(previous);
-        let groups = model.target_groups.iter().map(|group| identities.group(group)).collect();
-        let listeners = model.listeners.iter().zip(addresses).enumerate();
-        let listeners = listeners.map(|(index, (listener, &address))| ListenerView {
-            id: ListenerId(index as u32),
-            router: Router::new(&listener.rules, &listener.default),
-            settings: Listener { address, ..listener.clone() },
-        });
-        Self { listeners: listeners.collect(), groups }
-    }
-
     /// The listener `id`, if it is still there.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<&ListenerView> {
-        self.listeners.get(id.0 as usize)
-    }
-
-    /// Listeners in the order of the model.
-    #[must_use]
-    pub fn listeners(&self) -> &[ListenerView] {
-        &self.listeners
+        self.listeners.get(id.0 as usize)?.as_deref()
     }
 
     /// The group at `index`, which a validated model always has.
@@ -163,99 +277,71 @@ impl Snapshot {
     pub fn group(&self, index: GroupIndex) -> &GroupView {
         &self.groups[index.0 as usize]
     }
-
-    /// Target groups in the order of the model.
-    #[must_use]
-    pub fn groups(&self) -> &[GroupView] {
-        &self.groups
-    }
-}
-
-/// Hands out target identities, the known ones to whom they belong.
-struct Identities<'a> {
-    previous: &'a [GroupView],
-    taken: Vec<bool>,
-    next_generation: u32,
-}
-
-impl<'a> Identities<'a> {
-    fn of(previous: Option<&'a Snapshot>) -> Self {
-        let groups = previous.map_or(&[][..], |snapshot| &snapshot.groups);
-        let ids = groups.iter().flat_map(|group| &group.targets).map(|target| target.id);
-        let mut taken = Vec::new();
-        let mut next_generation = 0;
-        for id in ids {
-            taken.resize(taken.len().max(id.slot as usize + 1), false);
-            taken[id.slot as usize] = true;
-            next_generation = next_generation.max(id.generation + 1);
-        }
-        Self { previous: groups, taken, next_generation }
-    }
-
-    fn group(&mut self, settings: &TargetGroup) -> GroupView {
-        let known = self.previous.iter().find(|group| group.settings.name == settings.name);
-        let weights: Vec<_> = settings.targets.iter().map(|target| target.weight).collect();
-        GroupView {
-            balancer: Balancer::new(settings.algorithm, &weights),
-            turn: known.map(|group| group.turn.clone()).unwrap_or_default(),
-            targets: settings.targets.iter().map(|target| self.target(known, target)).collect(),
-            settings: settings.clone(),
-        }
-    }
-
-    fn target(&mut self, group: Option<&GroupView>, target: &Target) -> TargetView {
-        let mut known = group.iter().flat_map(|group| &group.targets);
-        let known = known.find(|known| known.address == target.address);
-        TargetView {
-            id: known.map_or_else(|| self.new_id(), |known| known.id),
-            address: target.address,
-            load: known.map(|known| known.load.clone()).unwrap_or_default(),
-        }
-    }
-
-    fn new_id(&mut self) -> TargetId {
-        let slot = self.taken.iter().position(|taken| !taken).unwrap_or(self.taken.len());
-        self.taken.resize(self.taken.len().max(slot + 1), false);
-        self.taken[slot] = true;
-        TargetId { slot: slot as u32, generation: self.next_generation }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Server, Weight};
+    use std::time::Duration;
 
-    fn model(targets: &[u16]) -> Model {
-        let target = |&port: &u16| Target {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+    fn group(ramping: &[bool], slow_start: u64) -> GroupView {
+        let mut settings = TargetGroup::new("home", Vec::new());
+        settings.slow_start = Duration::from_secs(slow_start);
+        let target = |(index, &ramping): (usize, &bool)| TargetView {
+            id: TargetId { slot: index as u32, generation: 1 },
+            address: SocketAddr::from(([127, 0, 0, 1], 1 + index as u16)),
             weight: Weight::ONE,
+            load: Arc::default(),
+            ramping_since: ramping.then(Instant::now),
         };
-        let group = TargetGroup::new("home", targets.iter().map(target).collect());
-        Model { server: Server::default(), target_groups: vec![group], listeners: vec![] }
-    }
-
-    #[test]
-    fn target_that_stays_keeps_its_identity_and_its_count() {
-        let first = Snapshot::new(&model(&[1, 2]), &[], None);
-        let _in_flight = first.groups[0].targets[1].load.enter();
-        let second = Snapshot::new(&model(&[2, 3]), &[], Some(&first));
-        let (kept, new) = (&second.groups[0].targets[0], &second.groups[0].targets[1]);
-        assert_eq!(kept.id, first.groups[0].targets[1].id);
-        assert_eq!(kept.load.in_flight(), 1);
-        assert_eq!(new.load.in_flight(), 0);
-        let third = Snapshot::new(&model(&[2, 3, 4]), &[], Some(&second));
-        let id = third.groups[0].targets[2].id;
-        assert_eq!(id.slot, first.groups[0].targets[0].id.slot, "the free place is taken again");
-        assert_ne!(id, first.groups[0].targets[0].id, "by another target");
+        let targets = ramping.iter().enumerate().map(target).collect();
+        GroupView::new(GroupId(0), Arc::new(settings), targets, Arc::default())
     }
 
     #[test]
     fn guard_gives_its_count_back() {
         let load = Load::default();
         let guard = load.enter();
-        assert_eq!(load.in_flight(), 1);
+        assert_eq!((load.in_flight(), load.requests()), (1, 1));
         drop(guard);
-        assert_eq!(load.in_flight(), 0);
+        assert_eq!((load.in_flight(), load.requests()), (0, 1));
+    }
+
+    #[test]
+    fn draining_target_is_not_chosen_whatever_the_snapshot() {
+        let group = group(&[false, false], 0);
+        group.targets[0].load.set_draining(true);
+        for _ in 0..4 {
+            let chosen = group.choose(0, |_| true).map(|target| target.id.slot);
+            assert_eq!(chosen, Some(1));
+        }
+        group.targets[1].load.set_draining(true);
+        assert!(group.choose(0, |_| true).is_none());
+    }
+
+    #[test]
+    fn target_in_slow_start_begins_with_a_hundredth_of_its_share() {
+        let group = group(&[true, false], 900);
+        let mut random = fastrand::Rng::with_seed(7);
+        let slow = (0..100_000)
+            .filter(|_| group.choose(random.u64(..), |_| true).is_some_and(|t| t.id.slot == 0))
+            .count();
+        assert!((300..700).contains(&slow), "{slow} of 100,000; its full share is half");
+    }
+
+    #[test]
+    fn target_in_slow_start_is_used_when_there_is_no_other() {
+        let group = group(&[true], 900);
+        assert!((0..100).all(|random| group.choose(random << 40, |_| true).is_some()));
+    }
+
+    #[test]
+    fn failures_in_a_row_end_with_a_success() {
+        let load = Load::default();
+        load.failed();
+        load.failed();
+        assert_eq!((load.failures(), load.failures_in_a_row()), (2, 2));
+        load.succeeded();
+        assert_eq!((load.failures(), load.failures_in_a_row()), (2, 0));
     }
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::mailbox::{Inbox, Message, OpenInbox};
+use crate::mailbox::{Inbox, Message, OpenInbox, Report};
 use crate::metrics::Counters;
 use crate::net::ring::{self, Engine};
-use crate::net::{self, Acceptor};
+use crate::net::{self, Acceptor, Tag};
 use crate::proxy::{self, Local};
 use crate::snapshot::{ListenerId, Snapshot};
 
@@ -102,6 +102,22 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 // Control may have stopped waiting.
                 let _ = adopted.send(());
             }
+            Message::Listen(id, socket) => match Acceptor::new(socket) {
+                Ok(acceptor) => drop(net::spawn(accept(local.clone(), id, acceptor))),
+                Err(error) => tracing::error!(%error, "cannot listen on one more socket"),
+            },
+            Message::Unlisten(id, done) => {
+                local.alarms.cut_tagged(&[acceptor_tag(id)]);
+                let _ = done.send(());
+            }
+            Message::Cut(targets) => {
+                let tags: Vec<_> = targets.into_iter().map(proxy::tag).collect();
+                local.alarms.cut_tagged(&tags);
+            }
+            Message::Report(reply) => {
+                let open_connections = local.connections();
+                let _ = reply.send(Report { open_connections, latencies: local.latencies() });
+            }
             Message::Drain(limit) => {
                 local.alarms.drain();
                 drain_until = Some(Instant::now() + limit);
@@ -134,6 +150,11 @@ async fn sweep(local: Rc<Local>) {
     }
 }
 
+/// What the wait of a listener's acceptors is tagged with. Slots of targets stay below the top bit.
+fn acceptor_tag(listener: ListenerId) -> Tag {
+    Tag(1 << 63 | u64::from(listener.0))
+}
+
 /// Takes the connections of one listening socket until the worker drains. What waits in the
 /// socket's queue at that moment is still served.
 async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
@@ -142,6 +163,7 @@ async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
         proxy::spawn(socket, peer, listener, &local);
     };
     let alarm = local.alarms.alarm();
+    alarm.tag(acceptor_tag(listener));
     loop {
         let ready = alarm.idle(Duration::MAX, acceptor.ready()).await;
         let accepted = acceptor.accept(take);

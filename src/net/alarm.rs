@@ -38,7 +38,20 @@ struct Table {
 struct Slots {
     deadlines: Vec<u32>,
     wakers: Vec<Option<Waker>>,
+    tags: Vec<Tag>,
     free: Vec<u32>,
+}
+
+/// What a wait depends on, so that control can end all waits that depend on it: a target that has
+/// drained for long enough, a listener that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tag(pub u64);
+
+impl Tag {
+    /// Depends on nothing.
+    pub const NONE: Self = Self(0);
+    /// Depended on something that is over: every wait ends at once.
+    const CUT: Self = Self(u64::MAX);
 }
 
 /// One connection's slot. At most one task may wait on it; that task may wait for several things.
@@ -71,6 +84,7 @@ impl Alarms {
         let slot = slots.free.pop().unwrap_or_else(|| {
             slots.deadlines.push(NEVER);
             slots.wakers.push(None);
+            slots.tags.push(Tag::NONE);
             (slots.deadlines.len() - 1) as u32
         });
         Alarm { table: self.0.clone(), slot }
@@ -112,6 +126,21 @@ impl Alarms {
     pub fn cut(&self) {
         self.0.now.set(CUT);
         self.wake(|deadline| deadline != NEVER);
+    }
+
+    /// Ends every wait that depends on one of `tags`, now and until its alarm is tagged anew.
+    pub fn cut_tagged(&self, tags: &[Tag]) {
+        let mut slots = self.0.slots.borrow_mut();
+        let Slots { deadlines, wakers, tags: known, .. } = &mut *slots;
+        for (slot, tag) in known.iter_mut().enumerate() {
+            if *tag != Tag::NONE && tags.contains(tag) {
+                *tag = Tag::CUT;
+                deadlines[slot] = NEVER;
+                if let Some(waker) = wakers[slot].take() {
+                    waker.wake();
+                }
+            }
+        }
     }
 
     /// Ticks since the worker started.
@@ -170,6 +199,17 @@ impl Alarm {
         self.wait(deadline, false, future)
     }
 
+    /// Says what the waits from now on depend on.
+    pub fn tag(&self, tag: Tag) {
+        self.table.slots.borrow_mut().tags[self.slot as usize] = tag;
+    }
+
+    /// Whether what the waits depend on is over.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.table.slots.borrow().tags[self.slot as usize] == Tag::CUT
+    }
+
     /// What the clock will show once `limit` has passed.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> u32 {
@@ -187,15 +227,20 @@ impl Alarm {
         Wait { alarm: self, deadline, idle, future }
     }
 
-    fn arm(&self, waker: &Waker, deadline: u32) {
+    /// Sees to it that the task is woken by `deadline`; `false` when the wait is over already.
+    fn arm(&self, waker: &Waker, deadline: u32) -> bool {
         let mut slots = self.table.slots.borrow_mut();
-        let Slots { deadlines, wakers, .. } = &mut *slots;
+        let Slots { deadlines, wakers, tags, .. } = &mut *slots;
         let slot = self.slot as usize;
+        if tags[slot] == Tag::CUT {
+            return false;
+        }
         deadlines[slot] = deadlines[slot].min(deadline);
         match &wakers[slot] {
             Some(known) if known.will_wake(waker) => {}
             _ => wakers[slot] = Some(waker.clone()),
         }
+        true
     }
 }
 
@@ -222,8 +267,10 @@ impl<F: Future> Future for Wait<'_, F> {
         if table.now.get() >= deadline || (idle && table.draining.get()) {
             return Poll::Ready(None);
         }
-        alarm.arm(cx.waker(), deadline);
-        Poll::Pending
+        match alarm.arm(cx.waker(), deadline) {
+            true => Poll::Pending,
+            false => Poll::Ready(None),
+        }
     }
 }
 
@@ -231,6 +278,7 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         let mut slots = self.table.slots.borrow_mut();
         slots.deadlines[self.slot as usize] = NEVER;
+        slots.tags[self.slot as usize] = Tag::NONE;
         let waker = slots.wakers[self.slot as usize].take();
         slots.free.push(self.slot);
         drop(slots);
@@ -272,6 +320,25 @@ mod tests {
         assert!(poll_once(busy.as_mut()).is_pending());
         alarms.cut();
         assert_eq!(poll_once(busy.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn cutting_a_tag_ends_the_waits_that_depend_on_it() {
+        let alarms = Alarms::new();
+        let (one, other) = (alarms.alarm(), alarms.alarm());
+        one.tag(Tag(7));
+        other.tag(Tag(8));
+        let limit = Duration::from_secs(5);
+        let mut cut = pin!(one.within(limit, std::future::pending::<()>()));
+        let mut kept = pin!(other.within(limit, std::future::pending::<()>()));
+        assert!(poll_once(cut.as_mut()).is_pending());
+        alarms.cut_tagged(&[Tag(7)]);
+        assert_eq!(poll_once(cut.as_mut()), Poll::Ready(None));
+        assert!(one.is_cut());
+        assert!(poll_once(kept.as_mut()).is_pending());
+        one.tag(Tag::NONE);
+        let mut again = pin!(one.within(limit, std::future::pending::<()>()));
+        assert!(poll_once(again.as_mut()).is_pending());
     }
 
     #[test]

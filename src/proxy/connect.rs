@@ -2,7 +2,6 @@
 
 use std::io;
 
-use crate::model::Algorithm;
 use crate::net::{self, Alarm, Socket};
 use crate::snapshot::{GroupView, TargetId, TargetView};
 
@@ -18,9 +17,18 @@ pub(super) struct Tried(Vec<TargetId>);
 
 impl Tried {
     /// Notes a failure at `target`.
-    pub(super) fn add(&mut self, group: &GroupView, target: &TargetView) {
-        debug_assert!(group.targets.iter().any(|known| known.id == target.id));
+    pub(super) fn add(&mut self, target: &TargetView) {
         self.0.push(target.id);
+    }
+
+    /// Whether `target` has been tried.
+    pub(super) fn contains(&self, target: &TargetView) -> bool {
+        self.0.contains(&target.id)
+    }
+
+    /// Whether no further target is tried.
+    pub(super) fn is_enough(&self) -> bool {
+        self.0.len() >= ATTEMPTS_MAX
     }
 }
 
@@ -30,14 +38,9 @@ pub(super) fn choose<'g>(
     tried: &Tried,
     local: &Local,
 ) -> Option<&'g TargetView> {
-    let random = match group.settings.algorithm {
-        Algorithm::WeightedRandom => local.random(),
-        Algorithm::RoundRobin | Algorithm::LeastOutstandingRequests => 0,
-    };
-    match tried.0.len() {
-        0 => group.choose(random, |_| true),
-        ATTEMPTS_MAX.. => None,
-        _ => group.choose(random, |index| !tried.0.contains(&group.targets[index].id)),
+    match tried.is_enough() {
+        true => None,
+        false => group.choose(local.random(), |target| !tried.contains(target)),
     }
 }
 
@@ -65,6 +68,7 @@ pub(super) async fn connect(
         }
         Err(error) => {
             local.counters.target_connection_errors.add(1);
+            target.load.failed();
             local.pools.complain(group, target, &error, alarm.now());
             Err(ErrorKind::of_connect(&error))
         }

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     ConnectionTerminated,
     /// The target did not begin its response in time, or went silent in the middle of it.
     HttpResponseTimeout,
+    /// The target drains, and its deregistration delay is over.
+    DeregistrationDelay,
     /// The target closed in the middle of its response body.
     HttpResponseIncomplete,
     /// The response head cannot be read, or its framing is in doubt.
@@ -77,6 +79,7 @@ impl ErrorKind {
             Self::ConnectionTimeout => row("connection_timeout", 504, false),
             Self::ConnectionTerminated => row("connection_terminated", 502, false),
             Self::HttpResponseTimeout => row("http_response_timeout", 504, false),
+            Self::DeregistrationDelay => row("deregistration_delay", 502, false),
             Self::HttpResponseIncomplete => row("http_response_incomplete", 502, false),
             Self::HttpProtocolError => row("http_protocol_error", 502, false),
             Self::HttpResponseHeaderSectionSize => {
@@ -155,6 +158,7 @@ mod tests {
             (K::ConnectionTimeout, Some(504), false),
             (K::ConnectionTerminated, Some(502), false),
             (K::HttpResponseTimeout, Some(504), false),
+            (K::DeregistrationDelay, Some(502), false),
             (K::HttpResponseIncomplete, Some(502), false),
             (K::HttpProtocolError, Some(502), false),
             (K::HttpResponseHeaderSectionSize, Some(502), false),

@@ -7,12 +7,12 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http1::{Parsed, parse_response};
 use crate::message::{Method, ResponseHead, Version};
 use crate::model::Retry;
-use crate::net::{Buffer, Liveness, Socket};
+use crate::net::{Buffer, Liveness, Socket, Tag};
 use crate::snapshot::{GroupView, Load, TargetView};
 
 use super::body::{Body, Pace, Stop, relay, write};
@@ -22,6 +22,7 @@ use super::headers::{self, Arrival, Persistence, Shown};
 use super::http::{Client, Exchange, Outcome, Scratch, Upgrade};
 use super::local::Local;
 use super::respond::Own;
+use super::sticky::{Binding, ForwardBinding};
 
 /// How often a client that waits for a response is looked at: one that has reset its connection
 /// needs no response any more.
@@ -67,7 +68,14 @@ struct Reply {
 
 impl Exchange<'_> {
     /// Sends the request to a target of `group` and the response to the client.
-    pub(super) async fn forward(mut self, group: &GroupView) -> Outcome {
+    pub(super) async fn forward(
+        mut self,
+        group: &GroupView,
+        bound: Option<ForwardBinding>,
+    ) -> Outcome {
+        let began = Instant::now();
+        let now = self.local.alarms.epoch_seconds();
+        let binding = Binding::new(&self.request(), group, bound, &self.snapshot.keys, now);
         let mut outgoing = match self.encode() {
             Ok(outgoing) => outgoing,
             Err(kind) => return self.refuse(kind).await,
@@ -86,7 +94,9 @@ impl Exchange<'_> {
         if expects_continue && !outgoing.body.is_done() && !self.send_continue().await {
             return Outcome::Closed;
         }
-        let result = self.try_targets(group, asked, &mut outgoing).await;
+        let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
+        self.client.alarm.tag(Tag::NONE);
+        self.local.record(group.id, began.elapsed());
         let whole = outgoing.body.is_done();
         self.local.buffers.put(outgoing.bytes);
         if whole && !self.scratch.rest.is_empty() {
@@ -159,17 +169,22 @@ impl Exchange<'_> {
     async fn try_targets(
         &mut self,
         group: &GroupView,
+        binding: &Binding<'_>,
         asked: Asked,
         outgoing: &mut Outgoing,
     ) -> Result<Outcome, Failure> {
+        let mut sticky = binding.target(group);
         let mut tried = Tried::default();
         let mut failure = Failure::early(ErrorKind::DestinationUnavailable);
         let may_retry = group.settings.retry == Retry::Safe;
         // A body that goes from socket to socket cannot be sent again.
         let replayable = outgoing.body.is_done();
         let mut retried = false;
-        while let Some(target) = connect::choose(group, &tried, self.local) {
+        while let Some(target) =
+            sticky.take().or_else(|| connect::choose(group, &tried, self.local))
+        {
             let in_flight = target.load.enter();
+            self.client.alarm.tag(super::tag(target.id));
             let alarm = &self.client.alarm;
             let connected = connect::connect(group, target, retried, alarm, self.local).await;
             let (socket, reused) = match connected {
@@ -179,11 +194,11 @@ impl Exchange<'_> {
                     if !may_retry {
                         break;
                     }
-                    tried.add(group, target);
+                    tried.add(target);
                     continue;
                 }
             };
-            match self.attempt(group, target, socket, asked, outgoing).await {
+            match self.attempt(group, target, binding, socket, asked, outgoing).await {
                 Err(stale)
                     if reused
                         && may_retry
@@ -207,6 +222,7 @@ impl Exchange<'_> {
         &mut self,
         group: &GroupView,
         target: &TargetView,
+        binding: &Binding<'_>,
         socket: Socket,
         asked: Asked,
         outgoing: &mut Outgoing,
@@ -216,19 +232,29 @@ impl Exchange<'_> {
         let attempt = Attempt {
             client: self.client,
             local: self.local,
+            group,
+            target,
+            binding,
             socket: &socket,
             asked,
             idle_timeout: self.listener.settings.idle_timeout,
-            response_timeout: group.settings.response_timeout,
             moved: &moved,
             whole: &whole,
             begun: Cell::new(None),
         };
         let Scratch { response, head, rest, .. } = &mut *self.scratch;
-        let reply = attempt.run(outgoing, rest, response, head).await?;
+        let reply = attempt.run(outgoing, rest, response, head).await;
+        let reply = match reply {
+            Err(failure) if self.client.alarm.is_cut() => {
+                let kind = ErrorKind::DeregistrationDelay;
+                return Err(Failure { kind, answered: true, ..failure });
+            }
+            reply => reply?,
+        };
         if reply.upgraded {
             let load = Load::enter_owned(&target.load);
-            return Ok(Outcome::Upgraded(Box::new(Upgrade { socket, load })));
+            let upgrade = Upgrade { socket, load, target: target.id };
+            return Ok(Outcome::Upgraded(Box::new(upgrade)));
         }
         if reply.reusable && whole.get() {
             self.local.pools.put(group, target, socket, self.client.alarm.now());
@@ -270,10 +296,12 @@ impl Failure {
 struct Attempt<'a> {
     client: &'a Client,
     local: &'a Local,
+    group: &'a GroupView,
+    target: &'a TargetView,
+    binding: &'a Binding<'a>,
     socket: &'a Socket,
     asked: Asked,
     idle_timeout: Duration,
-    response_timeout: Duration,
     /// Tick at which bytes last moved in either direction.
     moved: &'a Cell<u32>,
     /// Whether the whole request has been sent.
@@ -291,7 +319,10 @@ impl Attempt<'_> {
         head: &mut Vec<u8>,
     ) -> Result<Reply, Failure> {
         let bytes = std::mem::take(&mut outgoing.bytes);
-        let written = self.client.alarm.within(self.response_timeout, self.socket.write(bytes));
+        let written = self
+            .client
+            .alarm
+            .within(self.group.settings.response_timeout, self.socket.write(bytes));
         match written.await {
             // A target that has closed its side may have answered before: read what it said.
             Some((Ok(()) | Err(_), bytes)) => outgoing.bytes = bytes,
@@ -364,6 +395,7 @@ impl Attempt<'_> {
         head.clear();
         let bytes = buffer.filled();
         headers::response(response, bytes, self.asked.method, shown, persistence, head);
+        self.finish_head(response, bytes, head);
         let length = response.body;
         buffer.consume(response.bytes);
         let mut body = Body::of_response(length, shown);
@@ -384,6 +416,16 @@ impl Attempt<'_> {
         }
         let reusable = response.persistent && excess.is_empty();
         Ok(Reply { reusable, keep, upgraded: false })
+    }
+
+    /// Ends the head for the client with the cookies that bind it, and notes how the target did.
+    fn finish_head(&self, response: &ResponseHead, bytes: &[u8], head: &mut Vec<u8>) {
+        self.binding.write(self.group, self.target, response, bytes, self.local, head);
+        head.extend_from_slice(b"\r\n");
+        match response.status {
+            500.. => self.target.load.failed(),
+            _ => self.target.load.succeeded(),
+        }
     }
 
     async fn relay_rest(
@@ -452,8 +494,11 @@ impl Attempt<'_> {
                     Ok(0) | Err(_) => Err(ErrorKind::ConnectionTerminated),
                 };
             }
+            if alarm.is_cut() {
+                return Err(ErrorKind::DeregistrationDelay);
+            }
             let silence = alarm.now().saturating_sub(self.moved.get());
-            if crate::net::TICK.saturating_mul(silence) >= self.response_timeout {
+            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
                 return Err(ErrorKind::HttpResponseTimeout);
             }
             // A client that has only ended its direction still reads.
@@ -478,6 +523,7 @@ impl Attempt<'_> {
         let (method, shown) = (self.asked.method, Shown::Length);
         let bytes = buffer.filled();
         headers::response(response, bytes, method, shown, Persistence::Upgrade, head);
+        self.finish_head(response, bytes, head);
         buffer.consume(response.bytes);
         self.begun.set(Some(shown));
         let sent = self.send_start(head, buffer).await;

@@ -283,7 +283,8 @@ pub(super) enum Persistence {
     Upgrade,
 }
 
-/// Appends the head of `response`, whose bytes are in `bytes`, as the client gets it.
+/// Appends the head of `response`, whose bytes are in `bytes`, as the client gets it, but for the
+/// empty line at its end: fields of our own may follow.
 pub(super) fn response(
     response: &ResponseHead,
     bytes: &[u8],
@@ -319,7 +320,6 @@ pub(super) fn response(
             out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
         }
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a status line.

@@ -13,13 +13,13 @@ use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
 use crate::net::{Alarm, Buffer, Socket};
 use crate::routing::redirect::{self, RedirectParts};
-use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight};
+use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
 use super::error::ErrorKind;
 use super::local::{Counted, Local};
 use super::proxied;
 use super::respond::{Own, Page};
-use super::tunnel;
+use super::{sticky, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -69,6 +69,7 @@ pub(super) struct Scratch {
 pub(super) struct Exchange<'a> {
     pub(super) client: &'a Client,
     pub(super) local: &'a Local,
+    pub(super) snapshot: &'a Snapshot,
     pub(super) listener: &'a ListenerView,
     pub(super) scratch: &'a mut Scratch,
     /// What the client has sent, from the request head on.
@@ -94,6 +95,7 @@ pub(super) struct Upgrade {
     pub(super) socket: Socket,
     /// Counts as one request in flight for as long as it lives.
     pub(super) load: OwnedInFlight,
+    pub(super) target: TargetId,
 }
 
 /// Serves a client connection until it closes.
@@ -129,6 +131,7 @@ async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Loca
         return;
     };
     let (from, to) = (&client.socket, &upgrade.socket);
+    client.alarm.tag(super::tag(upgrade.target));
     tunnel::run(from, to, early, &client.alarm, limit, local).await;
     drop(upgrade.load);
 }
@@ -182,7 +185,7 @@ async fn exchange(
     let read = read_request(client, local, &mut scratch.request, input).await;
     let snapshot = local.snapshot();
     let Some(listener) = snapshot.listener(client.listener) else { return Outcome::Closed };
-    let exchange = Exchange { client, local, listener, scratch, input };
+    let exchange = Exchange { client, local, snapshot: &snapshot, listener, scratch, input };
     match read {
         Ok(()) => local.counters.requests.add(1),
         Err(NoRequest::Idle) => return Outcome::Idle,
@@ -196,10 +199,12 @@ async fn exchange(
     }
     let action = listener.router.route(&exchange.request()).action;
     match action {
-        Action::Forward(forward) => match crate::routing::choose_group(forward, local.random()) {
-            Some(group) => exchange.forward(snapshot.group(group)).await,
-            None => exchange.refuse(ErrorKind::DestinationUnavailable).await,
-        },
+        Action::Forward(forward) => {
+            match sticky::choose_group(forward, &snapshot, &exchange.request(), local) {
+                Some((group, bound)) => exchange.forward(snapshot.group(group), bound).await,
+                None => exchange.refuse(ErrorKind::DestinationUnavailable).await,
+            }
+        }
         Action::Redirect(redirect) => exchange.redirect(redirect).await,
         Action::FixedResponse(fixed) => {
             exchange.respond(|head_only, closes| Own::fixed(fixed, head_only, closes)).await
@@ -334,6 +339,7 @@ impl Exchange<'_> {
         let age = self.client.alarm.now().saturating_sub(self.client.opened);
         self.scratch.request.persistent
             && !self.local.alarms.is_draining()
+            && !self.listener.retired
             && crate::net::TICK.saturating_mul(age) < limit
     }
 

@@ -6,11 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Latencies};
 use crate::net::ring::Engine;
 use crate::net::{Alarms, Buffers, Pipes};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{GroupId, Snapshot};
 
 use super::http::Scratch;
 use super::pool::Pools;
@@ -44,6 +45,7 @@ pub struct Local {
     connections: Cell<usize>,
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
+    latencies: RefCell<Latencies>,
 }
 
 /// A worker's own hold on a snapshot: cloned per exchange without touching the count that workers
@@ -78,6 +80,7 @@ impl Local {
             random: RefCell::new(fastrand::Rng::new()),
             connections: Cell::new(0),
             accept_quiet_until: Cell::new(0),
+            latencies: RefCell::default(),
         }
     }
 
@@ -98,6 +101,17 @@ impl Local {
     #[must_use]
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
+    }
+
+    /// Notes how long an exchange with a target of `group` took.
+    pub(super) fn record(&self, group: GroupId, latency: Duration) {
+        self.latencies.borrow_mut().record(group.0, latency);
+    }
+
+    /// What has been noted so far.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.borrow().clone()
     }
 
     /// Counts a client connection.

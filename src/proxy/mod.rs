@@ -15,6 +15,7 @@ mod local;
 mod pool;
 mod proxied;
 mod respond;
+mod sticky;
 mod tcp;
 mod tunnel;
 
@@ -27,8 +28,8 @@ pub use local::{Held, Local};
 use http::Client;
 
 use crate::model::Mode;
-use crate::net::{self, Socket, contain};
-use crate::snapshot::ListenerId;
+use crate::net::{self, Socket, Tag, contain};
+use crate::snapshot::{ListenerId, TargetId};
 
 /// Starts to serve a client connection, in the mode that its listener has now, until it closes. A
 /// panic ends this connection, is counted, and harms no other.
@@ -46,6 +47,12 @@ pub fn spawn(socket: Socket, peer: SocketAddr, listener: ListenerId, local: &Rc<
         Mode::L7 => drop(net::spawn(contain(http::serve(client, local.clone()), panicked))),
         Mode::L4 => drop(net::spawn(contain(tcp::serve(client, local.clone()), panicked))),
     }
+}
+
+/// What the waits of a connection that depend on a target are tagged with.
+#[must_use]
+pub fn tag(target: TargetId) -> Tag {
+    Tag(u64::from(target.slot) << 32 | u64::from(target.generation))
 }
 
 #[cfg(test)]

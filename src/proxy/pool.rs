@@ -51,8 +51,12 @@ impl Pools {
             .find(|socket| socket.liveness() == Liveness::Quiet)
     }
 
-    /// Keeps `socket` for the next exchange with `target`, unless enough are kept already.
+    /// Keeps `socket` for the next exchange with `target`, unless enough are kept already or the
+    /// target drains.
     pub fn put(&self, group: &GroupView, target: &TargetView, socket: Socket, now: u32) {
+        if target.load.is_draining() {
+            return;
+        }
         self.with(target.id, |pool| {
             if pool.idle.len() < group.settings.idle_connections_max {
                 pool.idle_ticks_max = ticks(group.settings.idle_timeout);
@@ -95,7 +99,7 @@ impl Pools {
     /// Closes the connections of targets that are not in `snapshot`.
     pub fn retain_targets_of(&self, snapshot: &Snapshot) {
         let mut alive = vec![None; self.pools.borrow().len()];
-        for target in snapshot.groups().iter().flat_map(|group| &group.targets) {
+        for target in snapshot.groups.iter().flat_map(|group| &group.targets) {
             if let Some(entry) = alive.get_mut(target.id.slot as usize) {
                 *entry = Some(target.id);
             }

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::model::{Action, Retry};
+use crate::model::{Action, Retry, Stickiness};
 use crate::net::{Buffer, Socket};
 use crate::proxy_protocol::{self, Addresses};
-use crate::snapshot::{Load, OwnedInFlight};
+use crate::snapshot::{GroupView, Load, OwnedInFlight, TargetView};
+use crate::stickiness::source_ip;
 
 use super::connect::{self, Tried};
 use super::http::Client;
@@ -47,7 +48,8 @@ async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
     let mut tried = Tried::default();
     loop {
-        let target = connect::choose(group, &tried, local)?;
+        let sticky = bound_by_address(client, group, &tried);
+        let target = sticky.or_else(|| connect::choose(group, &tried, local))?;
         let load = Load::enter_owned(&target.load);
         let connected = connect::connect(group, target, true, &client.alarm, local).await;
         if let Ok((socket, _)) = connected {
@@ -62,11 +64,31 @@ async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
                 header.tail().extend_from_slice(early.filled());
                 early = header;
             }
+            if group.settings.connection_termination {
+                client.alarm.tag(super::tag(target.id));
+            }
             return Some(Bound { socket, load, idle_timeout: settings.idle_timeout, early });
         }
         if group.settings.retry == Retry::Never {
             return None;
         }
-        tried.add(group, target);
+        tried.add(target);
     }
+}
+
+/// The target that the client's address is bound to, where the group binds by address. A target
+/// that was tried in vain gives way to the client's second best.
+fn bound_by_address<'g>(
+    client: &Client,
+    group: &'g GroupView,
+    tried: &Tried,
+) -> Option<&'g TargetView> {
+    if group.settings.stickiness != Stickiness::SourceIp || tried.is_enough() {
+        return None;
+    }
+    let targets = group.targets.iter().enumerate();
+    let eligible =
+        targets.filter(|(_, target)| !target.load.is_draining() && !tried.contains(target));
+    let candidates = eligible.map(|(index, target)| (index, target.address, target.weight));
+    source_ip::choose(client.peer.ip(), candidates).map(|index| &group.targets[index])
 }

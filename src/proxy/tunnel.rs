@@ -147,7 +147,7 @@ impl Pump<'_> {
         loop {
             let silence = TICK.saturating_mul(self.alarm.now().saturating_sub(self.moved.get()));
             let left = self.limit.saturating_sub(silence);
-            if left.is_zero() {
+            if left.is_zero() || self.alarm.is_cut() {
                 return Err(Fault::Silence);
             }
             match self.alarm.within(left, readable.as_mut()).await {
