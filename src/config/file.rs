@@ -49,6 +49,29 @@ pub(super) struct Server {
     pub(super) driver: Key<Driver>,
     /// How long a stop waits for what is in flight, 0s to 1h. Default "30s".
     pub(super) drain_timeout: Key<DurationText>,
+    /// Directory for what must outlast the process: changes made through the control API and the
+    /// key of stickiness cookies. Default: none, and both end with the process.
+    #[schemars(extend("examples" = ["/var/lib/ringway"]))]
+    pub(super) state_dir: Key<String>,
+    /// Where the control API listens. Default: nowhere.
+    #[schemars(extend("examples" = [{ "socket": "/run/ringway/control.sock" }]))]
+    pub(super) control: Key<ControlApi>,
+}
+
+/// Where the control API listens: on a Unix socket, a TCP address, or both.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ControlApi {
+    /// Path of a Unix socket, at most 107 bytes; made with mode 0660. Default: none.
+    #[schemars(extend("examples" = ["/run/ringway/control.sock"]))]
+    pub(super) socket: Key<String>,
+    /// IP address and port; one that is not a loopback address needs token_file. Default: none.
+    #[schemars(extend("examples" = ["127.0.0.1:9900"]))]
+    pub(super) address: Key<String>,
+    /// File whose first line is the bearer token that requests to the address must bring.
+    /// Default: none, and loopback addresses ask for no token.
+    #[schemars(extend("examples" = ["/etc/ringway/token"]))]
+    pub(super) token_file: Key<String>,
 }
 
 /// Kernel interface that moves the bytes.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::form::{Brief, DurationText, Key, Located, TextOrNumber};
+use super::form::{Brief, DurationText, Key, Located, Switch, TextOrNumber};
 use crate::model::{TARGETS_PER_GROUP_MAX, Weight};
 
 /// Targets that share an algorithm, time limits and a health check.
@@ -41,6 +41,81 @@ pub(in crate::config) struct TargetGroup {
     pub(in crate::config) slow_start: Key<DurationText>,
     /// How targets are probed. Default: every key at its default.
     pub(in crate::config) health_check: Key<HealthCheck>,
+    /// How clients are bound to targets; not with algorithm "weighted_random". Default: they are
+    /// not.
+    #[schemars(extend("examples" = [{ "type": "lb_cookie" }]))]
+    pub(in crate::config) stickiness: Key<Stickiness>,
+    /// With fewer healthy targets than this, all that are not draining are used (fail open).
+    /// Default: count = 1.
+    #[schemars(extend("examples" = [{ "count": 1 }]))]
+    pub(in crate::config) healthy_min: Key<HealthyMin>,
+    /// Whether targets that fail more than their peers get less; only with algorithm
+    /// "weighted_random". Default false.
+    pub(in crate::config) anomaly_mitigation: Key<bool>,
+    /// Whether connections of mode l4 to a deregistered target are cut when its
+    /// deregistration_delay ends. Default false.
+    pub(in crate::config) connection_termination: Key<bool>,
+    /// Whether and when failures of the traffic itself take a target out for a while: false, true
+    /// (every key at its default) or a table. Default false.
+    #[schemars(extend("examples" = [true]))]
+    pub(in crate::config) outlier_detection: Key<Switch<OutlierDetection>>,
+}
+
+/// How clients are bound to targets.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Stickiness {
+    /// By what a client is known. Required.
+    #[schemars(required, extend("examples" = ["lb_cookie"]))]
+    pub(in crate::config) r#type: Key<StickinessType>,
+    /// How long after its last request a client stays bound, 1s to 604800s (7 days). Types
+    /// lb_cookie and app_cookie. Default "86400s".
+    pub(in crate::config) duration: Key<DurationText>,
+    /// Name of the application's cookie, not beginning with AWSALB. Required for type app_cookie.
+    #[schemars(extend("examples" = ["JSESSIONID"]))]
+    pub(in crate::config) cookie_name: Key<String>,
+}
+
+/// By what a client is known.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum StickinessType {
+    /// A cookie of ringway, AWSALB. Mode l7.
+    LbCookie,
+    /// A cookie of ringway, AWSALBAPP-0, from the first response that sets the application's
+    /// cookie. Mode l7.
+    AppCookie,
+    /// The client's address. Mode l4.
+    SourceIp,
+}
+
+/// With fewer healthy targets than either says, all that are not draining are used (fail open).
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct HealthyMin {
+    /// Least number of healthy targets, 1 to 1000. Default 1.
+    #[schemars(range(min = 1, max = TARGETS_PER_GROUP_MAX))]
+    pub(in crate::config) count: Key<u32>,
+    /// Least share of healthy targets among the registered ones, 1 to 100. Default: none.
+    #[schemars(range(min = 1, max = 100), extend("examples" = [50]))]
+    pub(in crate::config) percentage: Key<u8>,
+}
+
+/// When failures of the traffic itself take a target out for a while.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct OutlierDetection {
+    /// Failures in a row that eject a target: connections not made, responses 500 to 599; 1 to
+    /// 1000. Default 5.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(in crate::config) consecutive_failures: Key<u32>,
+    /// Length of the first ejection; each further one is longer by this; 1s to 1h. Default "30s".
+    pub(in crate::config) base_ejection: Key<DurationText>,
+    /// Longest ejection, 1s to 24h, not less than base_ejection. Default "300s".
+    pub(in crate::config) max_ejection: Key<DurationText>,
+    /// Largest share of the group's targets that may be ejected at once, 1 to 100. Default 50.
+    #[schemars(range(min = 1, max = 100))]
+    pub(in crate::config) max_ejected_percentage: Key<u8>,
 }
 
 /// How a target is chosen.

@@ -1,17 +1,20 @@
 //! Rules: conditions and actions.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::form::{Brief, Key, Many, TextOrNumber};
+use super::form::{Brief, DurationText, Key, Many, TextOrNumber};
 use crate::model::{Priority, Weight};
 
 /// What happens to a request that no rule matches: exactly one of the three keys.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct DefaultAction {
-    /// Name of a target group, or one to five groups with weights.
-    pub(in crate::config) forward: Key<Many<Brief<Share>>>,
+    /// Name of a target group, a list of one to five groups with weights, or a table with
+    /// target_groups and stickiness.
+    pub(in crate::config) forward: Key<Forward>,
     /// Answer with another address.
     pub(in crate::config) redirect: Key<Redirect>,
     /// Answer with a fixed body.
@@ -53,9 +56,10 @@ pub(in crate::config) struct Rule {
     /// Address of the client's connection: CIDR blocks or addresses; never X-Forwarded-For.
     #[schemars(extend("examples" = ["192.0.2.0/24"]))]
     pub(in crate::config) source_ip: Key<Many<String>>,
-    /// Name of a target group, or one to five groups with weights.
+    /// Name of a target group, a list of one to five groups with weights, or a table with
+    /// target_groups and stickiness.
     #[schemars(extend("examples" = ["blog"]))]
-    pub(in crate::config) forward: Key<Many<Brief<Share>>>,
+    pub(in crate::config) forward: Key<Forward>,
     /// Answer with another address.
     pub(in crate::config) redirect: Key<Redirect>,
     /// Answer with a fixed body.
@@ -87,6 +91,46 @@ pub(in crate::config) struct QueryPair {
     /// Pattern of the value. Required.
     #[schemars(required, extend("examples" = ["v1"]))]
     pub(in crate::config) value: Key<String>,
+}
+
+/// Target groups that share the requests, and how long a client stays with the one it got.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Forward {
+    pub(in crate::config) target_groups: Key<Many<Brief<Share>>>,
+    pub(in crate::config) stickiness: Key<DurationText>,
+}
+
+/// In the file the groups alone, as text or as a list, may stand for the table; `structure` widens
+/// them.
+impl JsonSchema for Forward {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Forward".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let share = generator.subschema_for::<Brief<Share>>();
+        let table = generator.subschema_for::<ForwardTable>();
+        json_schema!({
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": share }, table]
+        })
+    }
+}
+
+/// Target groups that share the requests, and how long a client stays with the one it got.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the table of `Forward` for the schema")]
+struct ForwardTable {
+    /// Name of a target group, or a list of one to five groups with weights. Required.
+    #[schemars(required, extend("examples" = [["blue", "green"]]))]
+    target_groups: Key<Many<Brief<Share>>>,
+    /// How long after its last request a client stays with the group that it got first, by the
+    /// cookie AWSALBTG: 1s to 604800s (7 days). Mode l7. Default: each request on its own.
+    #[schemars(extend("examples" = ["1h"]))]
+    stickiness: Key<DurationText>,
 }
 
 /// A target group and its share.
