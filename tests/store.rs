@@ -1,5 +1,7 @@
 //! The store of run-time changes: what was saved is there, whole, whatever ended the process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{Action, ControlApi, HealthyMin, OutlierDetection, Stickiness};
 
+mod attributes;
 mod mistakes;
 
 /// Marks, in a test's text, where its mistake is expected to be reported.

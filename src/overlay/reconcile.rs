@@ -84,7 +84,7 @@ fn forwards(whole: &Keyed) -> Vec<(Vec<&str>, &str)> {
     let mut found = Vec::new();
     let listeners = whole.at(&[LISTENERS.list]).and_then(Value::as_object).into_iter().flatten();
     for (name, listener) in listeners {
-        let outer = vec![LISTENERS.list, name.as_str()];
+        let outer = [LISTENERS.list, name.as_str()];
         let default =
             listener.get("default").map(|action| ([&outer[..], &["default"]].concat(), action));
         let rules = listener.get(LISTENERS.inner).and_then(Value::as_object).into_iter().flatten();

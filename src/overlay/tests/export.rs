@@ -189,7 +189,7 @@ fn listener(number: usize) -> impl Strategy<Value = String> {
                 action(default),
                 lines.concat()
             );
-            let mut rules: Vec<_> = rules.into_iter().map(|(n, rule)| (n, rule)).collect();
+            let mut rules: Vec<_> = rules.into_iter().collect();
             if !rules.is_empty() {
                 let length = rules.len();
                 rules.rotate_left(turn.index(length));
