@@ -9,7 +9,8 @@
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
-//! * the control thread: [`config`], [`mailbox`], [`control`]
+//! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
+//!   [`control`]
 //! * the command line: [`cli`], [`demo`], [`platform`]
 //!
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
@@ -27,6 +28,7 @@ pub mod message;
 pub mod metrics;
 pub mod model;
 pub mod net;
+pub mod overlay;
 pub mod platform;
 pub mod proxy;
 pub mod proxy_protocol;

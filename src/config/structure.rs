@@ -2,8 +2,8 @@
 //!
 //! Everything that is wrong is reported and taken out, so the types of `file` accept what is
 //! left. Short forms are widened on the way: one value where a list may stand becomes a list, and
-//! text where a table may stand becomes a table with its one required key. The walk follows the
-//! schema, not the file, so its depth is bounded. Start with [`check`].
+//! text or a list where a table may stand becomes a table with its one required key. The walk
+//! follows the schema, not the file, so its depth is bounded. Start with [`check`].
 
 use std::ops::Range;
 
@@ -86,8 +86,20 @@ impl<'s> Check<'s, '_, '_> {
         }
     }
 
-    /// Checks `node` against the alternative of its type, then widens it to the widest one.
+    /// Checks `node` against the alternative of its type, and widens it to the last one.
     fn alternatives(&mut self, alternatives: &'s [Value], node: &mut Node<'_>, path: &str) -> bool {
+        let Some(widest) = alternatives.last().map(|schema| self.resolve(schema)) else {
+            return false;
+        };
+        let is_short = matches!(node.get_ref(), DeValue::String(_) | DeValue::Array(_));
+        if let (true, Some(key)) = (is_short, widest["required"][0].as_str()) {
+            // What stands for the table is its one required key, at the same place.
+            let fits = self.value(&widest["properties"][key], node, path);
+            if fits {
+                widen_to_table(node, key);
+            }
+            return fits;
+        }
         let found = type_name(node);
         let mut fitting = alternatives.iter().filter(|schema| self.types(schema).contains(&found));
         // A list of one's own type wins over an alternative that would widen to it.
@@ -95,22 +107,8 @@ impl<'s> Check<'s, '_, '_> {
         if !self.value(schema, node, path) {
             return false;
         }
-        let widest = alternatives.last().map(|schema| self.resolve(schema));
-        let span = node.span();
-        match (node.get_ref(), widest) {
-            (DeValue::Array(_), _) | (_, None) => {}
-            (_, Some(widest)) if widest["type"] == "array" => {
-                widen_to_list(node);
-            }
-            (DeValue::String(_), Some(widest)) => {
-                let Some(key) = widest["required"][0].as_str() else { return true };
-                let text =
-                    std::mem::replace(node, Spanned::new(span.clone(), DeValue::Boolean(false)));
-                let mut table = DeTable::new();
-                table.insert(Spanned::new(span, key.to_owned().into()), text);
-                *node.get_mut() = DeValue::Table(table);
-            }
-            _ => {}
+        if widest["type"] == "array" && !matches!(node.get_ref(), DeValue::Array(_)) {
+            widen_to_list(node);
         }
         true
     }
@@ -297,6 +295,15 @@ impl<'s> Check<'s, '_, '_> {
 fn widen_to_list(node: &mut Node<'_>) {
     let single = std::mem::replace(node, Spanned::new(node.span(), DeValue::Boolean(false)));
     *node.get_mut() = DeValue::Array(std::iter::once(single).collect());
+}
+
+/// Makes a value the only key of a table at the same place.
+fn widen_to_table(node: &mut Node<'_>, key: &str) {
+    let span = node.span();
+    let value = std::mem::replace(node, Spanned::new(span.clone(), DeValue::Boolean(false)));
+    let mut table = DeTable::new();
+    table.insert(Spanned::new(span, key.to_owned().into()), value);
+    *node.get_mut() = DeValue::Table(table);
 }
 
 /// The values that a schema lists, as text.

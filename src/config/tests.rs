@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{Action, ControlApi, HealthyMin, OutlierDetection, Stickiness};
 
+mod attributes;
 mod mistakes;
 
 /// Marks, in a test's text, where its mistake is expected to be reported.
@@ -171,6 +175,60 @@ fn short_and_long_forms_mean_the_same() {
     .replace("\"127.0.0.1:8081\"", "{ address = \"127.0.0.1:8081\", weight = 1 }");
     let model = |text: &str| format!("{:#?}", parse(text, "t").unwrap().model);
     assert_eq!(model(&short), model(&long));
+}
+
+#[test]
+fn a_forward_is_one_group_a_list_or_a_table() {
+    let models = ["\"blog\"", "[\"blog\"]", "{ target_groups = \"blog\" }"].map(|forward| {
+        let text = default(&format!("default = {{ forward = {forward} }}"));
+        format!("{:#?}", parse(&text, "t").unwrap_or_else(|f| panic!("{f}")).model)
+    });
+    assert!(models.iter().all(|model| *model == models[0]));
+    let sticky = "default = { forward = { target_groups = [{ target_group = \"blog\" }], \
+                  stickiness = \"1h\" } }";
+    let model = parse(&default(sticky), "t").unwrap().model;
+    let Action::Forward(forward) = &model.listeners[0].default else { panic!("{model:#?}") };
+    assert_eq!(forward.stickiness, Some(Duration::from_secs(3600)));
+}
+
+#[test]
+fn attributes_of_a_group_reach_the_model() {
+    let read = |lines: &str| {
+        let loaded = parse(&group(lines), "t").unwrap_or_else(|failure| panic!("{failure}"));
+        loaded.model.target_groups[0].clone()
+    };
+    let sticky = |text: &str| read(&format!("stickiness = {{ {text} }}")).stickiness;
+    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+    assert_eq!(sticky("type = \"lb_cookie\""), Stickiness::LbCookie(day));
+    let app = Stickiness::AppCookie { name: "sid".into(), duration: hour };
+    let text = "type = \"app_cookie\", cookie_name = \"sid\", duration = \"1h\"";
+    assert_eq!(sticky(text), app);
+    assert_eq!(sticky("type = \"source_ip\""), Stickiness::SourceIp);
+    let min = read("healthy_min = { percentage = 50 }").healthy_min;
+    assert_eq!(min, HealthyMin { count: 1, percentage: Some(50) });
+    let mitigated = read("algorithm = \"weighted_random\"\nanomaly_mitigation = true");
+    assert!(mitigated.anomaly_mitigation);
+    assert!(read("connection_termination = true").connection_termination);
+    let default = Some(OutlierDetection::default());
+    for (text, expected) in [("false", None), ("true", default), ("{ }", default)] {
+        assert_eq!(read(&format!("outlier_detection = {text}")).outlier_detection, expected);
+    }
+    let detection = read("outlier_detection = { base_ejection = \"10s\" }").outlier_detection;
+    assert_eq!(detection.unwrap().base_ejection, Duration::from_secs(10));
+}
+
+#[test]
+fn the_control_api_and_the_state_directory_reach_the_model() {
+    let text = "[server]\nstate_dir = \"/s\"\n[server.control]\nsocket = \"/c\"\n\
+                address = \"10.0.0.1:9900\"\ntoken_file = \"/t\"\n";
+    let server = parse(&(text.to_owned() + &listener("")), "t").unwrap().model.server;
+    assert_eq!(server.state_dir, Some("/s".into()));
+    let control = ControlApi {
+        socket: Some("/c".into()),
+        address: Some("10.0.0.1:9900".parse().unwrap()),
+        token_file: Some("/t".into()),
+    };
+    assert_eq!(server.control, control);
 }
 
 #[test]

@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::Lowering;
+use super::stickiness::STICKINESS;
 use crate::config::diagnostic::quote;
 use crate::config::file::{self, Brief, Key, Located, Many};
 use crate::config::template::Part;
 use crate::config::values;
 use crate::model::{
-    Action, FIXED_BODY_BYTES_MAX, FORWARD_GROUPS_MAX, FixedResponse, Forward, Redirect, Template,
-    TemplatePart, Weight,
+    Action, FIXED_BODY_BYTES_MAX, FORWARD_GROUPS_MAX, FixedResponse, Forward, GroupIndex, Redirect,
+    Template, TemplatePart, Weight,
 };
 
 /// The action keys of a rule or a default.
 pub(super) struct Keys<'k> {
-    forward: &'k Key<Many<Brief<file::Share>>>,
+    forward: &'k Key<file::Forward>,
     redirect: &'k Key<file::Redirect>,
     fixed_response: &'k Key<file::FixedResponse>,
 }
@@ -74,7 +76,17 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn forward(&mut self, shares: &Located<Many<Brief<file::Share>>>) -> Forward {
+    fn forward(&mut self, forward: &Located<file::Forward>) -> Forward {
+        let groups = forward.value.target_groups.as_ref().map(|shares| self.shares(shares));
+        let mut stickiness = None;
+        if forward.value.stickiness.is_some() {
+            let duration = stickiness.insert(Duration::ZERO);
+            self.duration(&forward.value.stickiness, &STICKINESS, duration);
+        }
+        Forward { groups: groups.unwrap_or_default(), stickiness }
+    }
+
+    fn shares(&mut self, shares: &Located<Many<Brief<file::Share>>>) -> Vec<(GroupIndex, Weight)> {
         let at = &shares.at;
         let mut first: HashMap<&str, &Range<usize>> = HashMap::new();
         let mut groups = Vec::new();
@@ -105,7 +117,7 @@ impl Lowering<'_, '_> {
             let problem = "all groups of this forward have weight 0";
             self.findings.warning(at, problem).help("every request gets 503; give one a weight");
         }
-        Forward { groups, stickiness: None }
+        groups
     }
 
     fn redirect(

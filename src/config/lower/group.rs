@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{HOUR, Limits, Lowering, SECOND, WAIT};
+use super::{DAY, HOUR, Limits, Lowering, SECOND, WAIT};
 use crate::config::diagnostic::quote;
-use crate::config::file::{self, Brief, Located};
+use crate::config::file::{self, Brief, Located, Switch};
 use crate::config::values::{self, show_duration};
-use crate::model::{Algorithm, HealthCheck, ProbeProtocol, Retry, Target, TargetGroup, Weight};
+use crate::model::{
+    Algorithm, HealthCheck, OutlierDetection, ProbeProtocol, Retry, Target, TargetGroup, Weight,
+};
 
 /// Making a connection takes a round trip, so less than a second is no mistake.
 const CONNECT: Limits = Limits {
@@ -47,7 +49,67 @@ impl Lowering<'_, '_> {
         if let Some(check) = &file.health_check {
             group.health_check = self.health_check(&check.value);
         }
+        if let Some(stickiness) = &file.stickiness {
+            group.stickiness = self.stickiness(stickiness, group.algorithm);
+        }
+        self.mitigation(file, &mut group);
         group
+    }
+
+    /// What a group does about targets that fail.
+    fn mitigation(&mut self, file: &file::TargetGroup, group: &mut TargetGroup) {
+        if let Some(min) = &file.healthy_min {
+            let min = &min.value;
+            let count = min.count.as_ref().map(|count| count.value);
+            group.healthy_min.count = count.unwrap_or(group.healthy_min.count);
+            group.healthy_min.percentage = min.percentage.as_ref().map(|key| key.value);
+        }
+        if let Some(anomaly) = &file.anomaly_mitigation {
+            group.anomaly_mitigation = anomaly.value;
+            if anomaly.value && group.algorithm != Algorithm::WeightedRandom {
+                let problem = format!(
+                    "`anomaly_mitigation` does not work with algorithm `{}`",
+                    group.algorithm
+                );
+                let help = "use algorithm `weighted_random`, or remove `anomaly_mitigation`";
+                self.findings.error(&anomaly.at, problem).help(help);
+            }
+        }
+        let termination = file.connection_termination.as_ref().is_some_and(|cut| cut.value);
+        group.connection_termination = termination;
+        group.outlier_detection = match file.outlier_detection.as_ref().map(|key| &key.value) {
+            None | Some(Switch::Off) => None,
+            Some(Switch::Defaults) => Some(OutlierDetection::default()),
+            Some(Switch::On(table)) => Some(self.outlier_detection(table)),
+        };
+    }
+
+    fn outlier_detection(&mut self, file: &file::OutlierDetection) -> OutlierDetection {
+        let mut detection = OutlierDetection::default();
+        if let Some(failures) = &file.consecutive_failures {
+            detection.consecutive_failures = failures.value;
+        }
+        if let Some(percentage) = &file.max_ejected_percentage {
+            detection.max_ejected_percentage = percentage.value;
+        }
+        let base = Limits { min: SECOND, max: HOUR, odd_below: SECOND };
+        let max = Limits { min: SECOND, max: DAY, odd_below: SECOND };
+        let errors_before = self.findings.errors();
+        self.duration(&file.base_ejection, &base, &mut detection.base_ejection);
+        self.duration(&file.max_ejection, &max, &mut detection.max_ejection);
+        let named = file.max_ejection.as_ref().or(file.base_ejection.as_ref());
+        let is_readable = self.findings.errors() == errors_before;
+        let is_shorter = detection.max_ejection < detection.base_ejection;
+        if let (Some(key), true) = (named, is_readable && is_shorter) {
+            let problem = format!(
+                "`max_ejection` ({}) must not be smaller than `base_ejection` ({})",
+                show_duration(detection.max_ejection),
+                show_duration(detection.base_ejection)
+            );
+            let help = "lengthen `max_ejection` or shorten `base_ejection`";
+            self.findings.error(&key.at, problem).help(help);
+        }
+        detection
     }
 
     fn targets(&mut self, file: &[Located<Brief<file::Target>>]) -> Vec<Target> {

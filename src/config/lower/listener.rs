@@ -98,6 +98,7 @@ impl Lowering<'_, '_> {
         self.duration(&file.client_keep_alive, &age, &mut lowered.client_keep_alive);
         self.proxy_protocol(file, &mut lowered);
         self.keys_of_mode(file, &lowered);
+        self.sticky_forwards(file, lowered.mode);
         lowered
     }
 
@@ -187,8 +188,9 @@ impl Lowering<'_, '_> {
             return;
         }
         if let Some(rule) = file.rules.first() {
-            let problem = "an l4 listener cannot have rules: it does not read requests";
-            self.findings.error(&rule.at, problem).help("remove the rules, or set `mode = \"l7\"`");
+            let problem = "the rules of an l4 listener sleep: it does not read requests";
+            let help = "remove the rules, or set `mode = \"l7\"`; `ringway mode` wakes them, too";
+            self.findings.warning(&rule.at, problem).help(help);
         }
         if let (Some(default), false) =
             (&file.default, matches!(lowered.default, Action::Forward(_)))
@@ -197,6 +199,7 @@ impl Lowering<'_, '_> {
             let help = "for example `default = { forward = \"blog\" }`";
             self.findings.error(&default.at, problem).help(help);
         }
+        let forward = file.default.as_ref().and_then(|default| default.value.forward.as_ref());
         let help = "an l4 listener passes bytes on unread; remove the key";
         self.without_effect(
             "an l4 listener",
@@ -210,6 +213,7 @@ impl Lowering<'_, '_> {
                 at(&file.drop_invalid_header_fields),
                 at(&file.desync_mitigation_mode),
                 at(&file.server_header),
+                forward.and_then(|forward| at(&forward.value.stickiness)),
             ],
         );
     }

@@ -12,17 +12,14 @@ use std::time::Duration;
 use super::diagnostic::{Findings, nearest, quote, quote_all};
 use super::file::{self, DurationText, Key, Located};
 use super::values::{self, Read};
-use crate::model::{
-    Action, Driver, GroupIndex, Listener, Model, Server, Target, TargetGroup, Workers,
-};
+use crate::model::{Action, GroupIndex, Listener, Mode, Model, Stickiness, Target, TargetGroup};
 
 mod action;
 mod group;
 mod listener;
 mod rule;
-
-/// Most worker threads.
-const WORKERS_MAX: usize = 1024;
+mod server;
+mod stickiness;
 
 /// Errors after which unknown names are no longer compared with all names: that many are not
 /// typing errors, and thousands of names take seconds.
@@ -49,6 +46,8 @@ pub(super) fn lower(config: &file::Config, findings: &mut Findings<'_>) -> Model
     let mut lowering = Lowering { findings, groups };
     let target_groups: Vec<_> =
         config.target_groups.iter().map(|group| lowering.group(&group.value)).collect();
+    lowering.groups.stickiness =
+        target_groups.iter().map(|group| group.stickiness.clone()).collect();
     let listeners = lowering.listeners(&config.listeners);
     let server = config.server.as_ref().map(|server| lowering.server(&server.value));
     let model = Model { server: server.unwrap_or_default(), target_groups, listeners };
@@ -70,6 +69,8 @@ struct Groups {
     /// Some group has no readable name, so an unknown name may be that group's.
     incomplete: bool,
     used: Vec<bool>,
+    /// How each binds clients; empty until all are lowered.
+    stickiness: Vec<Stickiness>,
 }
 
 impl Groups {
@@ -90,7 +91,8 @@ impl Groups {
         }
         let incomplete =
             !findings.is_intact(&(0..0)) || groups.iter().any(|group| group.value.name.is_none());
-        Self { by_name, incomplete, used: vec![false; groups.len()] }
+        let used = vec![false; groups.len()];
+        Self { by_name, incomplete, used, stickiness: Vec::new() }
     }
 }
 
@@ -143,31 +145,6 @@ impl Lowering<'_, '_> {
         path.rsplit('.').next().unwrap_or(path).to_owned()
     }
 
-    fn server(&mut self, file: &file::Server) -> Server {
-        let mut server = Server::default();
-        let workers = self.read(&file.workers, |text| match text.0.as_str() {
-            "auto" => Ok(Workers::Auto),
-            number => match number.parse() {
-                Ok(count) if usize::from(count) <= WORKERS_MAX => Ok(Workers::Count(count)),
-                _ => Err(values::Flaw::new(
-                    format!("{} is not a number of workers", quote(number)),
-                    format!("\"auto\" or a number from 1 to {WORKERS_MAX}"),
-                )),
-            },
-        });
-        server.workers = workers.unwrap_or(server.workers);
-        if let Some(driver) = &file.driver {
-            server.driver = match driver.value {
-                file::Driver::Auto => Driver::Auto,
-                file::Driver::IoUring => Driver::IoUring,
-                file::Driver::Epoll => Driver::Epoll,
-            };
-        }
-        let limits = Limits { min: Duration::ZERO, max: HOUR, odd_below: SECOND };
-        self.duration(&file.drain_timeout, &limits, &mut server.drain_timeout);
-        server
-    }
-
     /// The group called `name`, which is thereby used; an unknown name is reported.
     fn resolve(&mut self, name: &Located<String>) -> Option<GroupIndex> {
         if let Some(&index) = self.groups.by_name.get(&name.value) {
@@ -214,6 +191,7 @@ impl Lowering<'_, '_> {
         }
         for (file, listener) in config.listeners.iter().zip(&model.listeners) {
             self.forwards_to_itself(file, listener, &model.target_groups);
+            self.stickiness_of_mode(&config.target_groups, listener, &model.target_groups);
         }
     }
 
@@ -230,17 +208,7 @@ impl Lowering<'_, '_> {
             let same_ip = ip == own.ip() || own.ip().is_unspecified() && ip.is_loopback();
             target.address.port() == own.port() && own.is_ipv4() == ip.is_ipv4() && same_ip
         };
-        let actions = listener.rules.iter().map(|rule| &rule.action).chain([&listener.default]);
-        let mut reached: Vec<GroupIndex> = actions
-            .filter_map(|action| match action {
-                Action::Forward(forward) => Some(&forward.groups),
-                Action::Redirect(_) | Action::FixedResponse(_) => None,
-            })
-            .flatten()
-            .map(|(index, _)| *index)
-            .collect();
-        reached.sort_unstable();
-        reached.dedup();
+        let reached = reached(listener);
         for group in reached.into_iter().filter_map(|index| groups.get(index.0 as usize)) {
             if let Some(target) = group.targets.iter().find(|target| is_own(target)) {
                 let at = file.value.address.as_ref().map_or(&file.at, |address| &address.at);
@@ -250,4 +218,24 @@ impl Lowering<'_, '_> {
             }
         }
     }
+}
+
+/// The groups that a listener forwards to in its mode, each once.
+fn reached(listener: &Listener) -> Vec<GroupIndex> {
+    let rules = match listener.mode {
+        Mode::L4 => &[],
+        Mode::L7 => listener.rules.as_slice(),
+    };
+    let actions = rules.iter().map(|rule| &rule.action).chain([&listener.default]);
+    let mut reached: Vec<GroupIndex> = actions
+        .filter_map(|action| match action {
+            Action::Forward(forward) => Some(&forward.groups),
+            Action::Redirect(_) | Action::FixedResponse(_) => None,
+        })
+        .flatten()
+        .map(|(index, _)| *index)
+        .collect();
+    reached.sort_unstable();
+    reached.dedup();
+    reached
 }

@@ -215,14 +215,6 @@ fn mistakes_in_listeners_are_reported_with_a_cure() {
         ),
         (listener("server_header = ▸\"a\\r\\nb\""), "cannot be the value", "visible ASCII"),
         (
-            listener(
-                "mode = \"l4\"\n▸[[listeners.rules]]\npriority = 1\n\
-                 path_pattern = \"/\"\nforward = \"blog\"",
-            ),
-            "cannot have rules",
-            "l7",
-        ),
-        (
             default("mode = \"l4\"\ndefault = ▸{ fixed_response = { status = 404 } }"),
             "must be a forward",
             "{ forward",
@@ -455,6 +447,14 @@ fn doubtful_configurations_load_with_a_warning() {
             listener("mode = \"l4\"\nhead_timeout = ▸\"5s\""),
             "`head_timeout` has no effect on an l4",
             "remove",
+        ),
+        (
+            listener(
+                "mode = \"l4\"\n▸[[listeners.rules]]\npriority = 1\n\
+                 path_pattern = \"/\"\nforward = \"blog\"",
+            ),
+            "rules of an l4 listener sleep",
+            "l7",
         ),
         (rule("source_ip = ▸\"10.1.2.3/8\""), "bits beyond its prefix", "10.0.0.0/8"),
         (rule("host_header = [\"a\", ▸\"a\"]"), "listed twice", "remove"),

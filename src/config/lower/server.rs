@@ -1,0 +1,71 @@
+//! Settings of the process and of the control API.
+
+use std::time::Duration;
+
+use super::{HOUR, Limits, Lowering, SECOND};
+use crate::config::diagnostic::quote;
+use crate::config::file::{self, Located};
+use crate::config::values;
+use crate::model::{ControlApi, Driver, Server, Workers};
+
+/// Most worker threads.
+const WORKERS_MAX: usize = 1024;
+
+impl Lowering<'_, '_> {
+    pub(super) fn server(&mut self, file: &file::Server) -> Server {
+        let mut server = Server::default();
+        let workers = self.read(&file.workers, |text| match text.0.as_str() {
+            "auto" => Ok(Workers::Auto),
+            number => match number.parse() {
+                Ok(count) if usize::from(count) <= WORKERS_MAX => Ok(Workers::Count(count)),
+                _ => Err(values::Flaw::new(
+                    format!("{} is not a number of workers", quote(number)),
+                    format!("\"auto\" or a number from 1 to {WORKERS_MAX}"),
+                )),
+            },
+        });
+        server.workers = workers.unwrap_or(server.workers);
+        if let Some(driver) = &file.driver {
+            server.driver = match driver.value {
+                file::Driver::Auto => Driver::Auto,
+                file::Driver::IoUring => Driver::IoUring,
+                file::Driver::Epoll => Driver::Epoll,
+            };
+        }
+        let limits = Limits { min: Duration::ZERO, max: HOUR, odd_below: SECOND };
+        self.duration(&file.drain_timeout, &limits, &mut server.drain_timeout);
+        server.state_dir = self.read(&file.state_dir, |text| values::file_path(text));
+        if let Some(control) = &file.control {
+            server.control = self.control(control);
+        }
+        server
+    }
+
+    fn control(&mut self, located: &Located<file::ControlApi>) -> ControlApi {
+        let file = &located.value;
+        let address = self.read(&file.address, |text| values::listener_address(text));
+        let socket = self.read(&file.socket, |text| values::socket_path(text));
+        let token_file = self.read(&file.token_file, |text| values::file_path(text));
+        if !self.findings.is_intact(&located.at) {
+            return ControlApi { socket, address, token_file };
+        }
+        if file.socket.is_none() && file.address.is_none() {
+            let problem = "the control API has neither `socket` nor `address`";
+            let help = "for example `socket = \"/run/ringway/control.sock\"`";
+            self.findings.warning(&located.at, problem).help(help);
+        }
+        if let (Some(address), Some(key), None) = (address, &file.address, &file.token_file)
+            && !address.ip().to_canonical().is_loopback()
+        {
+            let problem = format!("{address} can be reached from other hosts, without a token");
+            let help = "add `token_file`, or use a loopback address: \"127.0.0.1:9900\"";
+            self.findings.error(&key.at, problem).help(help);
+        }
+        if let (Some(token), None) = (&file.token_file, &file.address) {
+            let problem = "`token_file` has no effect without `address`";
+            let help = "a Unix socket is guarded by its mode, 0660; remove the key";
+            self.findings.warning(&token.at, problem).help(help);
+        }
+        ControlApi { socket, address, token_file }
+    }
+}

@@ -1,0 +1,163 @@
+//! Tables of wrong and doubtful attributes: control API, stickiness, failing targets.
+
+use super::*;
+
+/// A valid file with `lines` in `[server]`.
+fn server(lines: &str) -> String {
+    format!("[server]\n{lines}\n{}", listener(""))
+}
+
+/// Two groups, the first with `blue` among its keys, and a default that forwards as `forward`.
+fn blue_green(blue: &str, mode: &str, forward: &str) -> String {
+    let group = |name: &str, lines: &str| {
+        format!("[[target_groups]]\nname = {name:?}\ntargets = [\"127.0.0.1:1\"]\n{lines}\n")
+    };
+    let groups = group("blue", blue) + &group("green", "");
+    format!("{groups}{LISTENER}mode = {mode:?}\ndefault = {{ forward = {forward} }}\n")
+}
+
+const STICKY: &str = "stickiness = { type = \"lb_cookie\" }";
+
+#[test]
+fn mistakes_about_the_control_api_are_reported_with_a_cure() {
+    refused(&[
+        (server("state_dir = ▸\"\""), "not a path", "/var/lib/ringway"),
+        (server("control = { address = ▸\"0.0.0.0:9900\" }"), "other hosts", "token_file"),
+        (server("control = { address = ▸\"[::]:9900\" }"), "other hosts", "127.0.0.1:9900"),
+        (server("control = { address = ▸\":9900\" }"), "no IP address", "0.0.0.0:9900"),
+        (
+            server(&format!("control = {{ socket = ▸\"/{}\" }}", "x".repeat(107))),
+            "108 bytes",
+            "at most 107",
+        ),
+        (server("control = { ▸sock = \"/x\" }"), "unknown key `sock`", "`socket`"),
+        (server("control = ▸\"127.0.0.1:9900\""), "must be a table", "socket ="),
+    ]);
+}
+
+#[test]
+fn mistakes_about_stickiness_are_reported_with_a_cure() {
+    let forward = "[\"blue\", \"green\"]";
+    let sticky_forward = "{ target_groups = [▸\"blue\", \"green\"], stickiness = \"1h\" }";
+    refused(&[
+        (group("stickiness = ▸{ duration = \"1h\" }"), "missing key `type`", "lb_cookie"),
+        (group("stickiness = { type = ▸\"cookie\" }"), "not a value of `type`", "`lb_cookie`"),
+        (
+            group("stickiness = { type = \"lb_cookie\", duration = ▸\"169h\" }"),
+            "out of range",
+            "1s to 168h",
+        ),
+        (group("stickiness = ▸{ type = \"app_cookie\" }"), "needs `cookie_name`", "JSESSIONID"),
+        (
+            group("stickiness = { type = \"app_cookie\", cookie_name = ▸\"AWSALBX\" }"),
+            "ringway's own",
+            "application",
+        ),
+        (
+            group("stickiness = { type = \"app_cookie\", cookie_name = ▸\"a b\" }"),
+            "not the name of a cookie",
+            "letters",
+        ),
+        (
+            group(&format!("algorithm = \"weighted_random\"\n{STICKY}"))
+                .replace("{ type", "▸{ type"),
+            "`stickiness` does not work with algorithm `weighted_random`",
+            "another algorithm",
+        ),
+        (
+            blue_green(STICKY, "l7", forward).replace("[\"blue", "[▸\"blue"),
+            "`blue` is sticky",
+            "stickiness = \"1h\"",
+        ),
+        (
+            blue_green(
+                "stickiness = { type = \"app_cookie\", cookie_name = \"sid\" }",
+                "l7",
+                sticky_forward,
+            ),
+            "app_cookie",
+            "alone",
+        ),
+        (
+            default("default = { forward = { target_groups = \"blog\", stickiness = ▸\"0s\" } }"),
+            "out of range: 0s",
+            "1s to 168h",
+        ),
+        (default("default = { forward = ▸{ } }"), "missing key `target_groups`", "blue"),
+        (default("default = { forward = ▸7 }"), "text in quotes or a list or a table", "\"7\""),
+        (
+            default("default = { forward = { target_groups = [\"blog\", ▸\"blog\"] } }"),
+            "already in target_groups[0]",
+            "once",
+        ),
+        (
+            default("default = { forward = { ▸target_group = \"blog\" } }"),
+            "unknown key `target_group`",
+            "`target_groups`",
+        ),
+    ]);
+}
+
+#[test]
+fn mistakes_about_failing_targets_are_reported_with_a_cure() {
+    refused(&[
+        (group("healthy_min = { count = ▸0 }"), "out of range: 0", "from 1 to 1000"),
+        (group("healthy_min = { percentage = ▸101 }"), "out of range: 101", "from 1 to 100"),
+        (group("anomaly_mitigation = ▸true"), "`round_robin`", "use algorithm `weighted_random`"),
+        (group("outlier_detection = ▸\"on\""), "true or false or a table", "true"),
+        (
+            group("outlier_detection = { consecutive_failures = ▸0 }"),
+            "out of range: 0",
+            "1 to 1000",
+        ),
+        (group("outlier_detection = { base_ejection = ▸\"2h\" }"), "out of range", "1s to 1h"),
+        (
+            group("outlier_detection = { base_ejection = ▸\"301s\" }"),
+            "must not be smaller than `base_ejection` (5m1s)",
+            "lengthen",
+        ),
+        (group("outlier_detection = { ▸failures = 3 }"), "unknown key", "consecutive_failures"),
+    ]);
+}
+
+#[test]
+fn attributes_without_effect_are_doubted() {
+    let cases = [
+        (server("control = ▸{ }"), "neither `socket` nor `address`", "socket ="),
+        (
+            server("control = { socket = \"/x\", token_file = ▸\"/y\" }"),
+            "`token_file` has no effect",
+            "0660",
+        ),
+        (
+            group("stickiness = ▸{ type = \"source_ip\" }"),
+            "source_ip stickiness has no effect on l7 listener `web`",
+            "lb_cookie",
+        ),
+        (
+            group("stickiness = { type = \"lb_cookie\", cookie_name = ▸\"a\" }"),
+            "`cookie_name` has no effect",
+            "app_cookie",
+        ),
+        (
+            blue_green(STICKY, "l4", "\"blue\"").replace("{ type", "▸{ type") + RULE_TO_GREEN,
+            "lb_cookie stickiness has no effect on l4 listener `web`",
+            "source_ip",
+        ),
+    ];
+    for (marked, problem, help) in cases {
+        let loaded = parse(&unmark(&marked).0, "test.toml").unwrap_or_else(|f| panic!("{f}"));
+        let (text, line, column) = unmark(&marked);
+        let is_there = |found: &Diagnostic| {
+            let place = found.place.as_ref().unwrap();
+            (place.line, place.column) == (line, column) && found.problem.contains(problem)
+        };
+        let found = loaded.warnings.iter().find(|found| is_there(found));
+        let found = found.unwrap_or_else(|| panic!("{text}\n{:#?}", loaded.warnings));
+        assert!(found.help.as_deref().unwrap_or_default().contains(help), "{found:?}");
+    }
+}
+
+/// A rule that keeps `green` in use.
+const RULE_TO_GREEN: &str =
+    "[[listeners.rules]]\npriority = 1\npath_pattern = \"/\"\nforward = \"green\"\n";
