@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::config::Diagnostic;
+use crate::overlay::Change;
 
 /// Requests that may wait for the actor; beyond it the sender waits.
 pub const COMMANDS_MAX: usize = 256;
@@ -24,8 +25,8 @@ pub(super) enum Command {
     Config(oneshot::Sender<Value>),
     /// The effective configuration as one TOML file.
     Export(oneshot::Sender<String>),
-    /// A JSON merge patch over the keyed form.
-    Change(Value, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// A change over the keyed form.
+    Change(Box<Change>, oneshot::Sender<Result<Changed, ChangeError>>),
     /// Read the file again.
     Reload(oneshot::Sender<Result<Changed, ChangeError>>),
     /// Make a new key for stickiness cookies.
@@ -55,6 +56,8 @@ pub enum ChangeError {
     /// The result would be no good configuration. Positions are in the effective file; their key
     /// paths are what tells.
     Invalid(Vec<Diagnostic>),
+    /// It is about something that does not exist; its path.
+    Missing(String),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),
 }
@@ -262,6 +265,26 @@ pub struct TargetStatus {
 
 pub type Seconds = u64;
 
+impl ChangeError {
+    /// Each problem in one line, as `ringway check` words it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Invalid(errors) => errors.iter().map(one_line).collect(),
+            Self::Missing(path) => vec![format!("there is no `{path}`")],
+            Self::Failed(text) => vec![text.clone()],
+        }
+    }
+}
+
+fn one_line(error: &Diagnostic) -> String {
+    let path = error.place.as_ref().map_or("", |place| place.path.as_str());
+    match path {
+        "" => error.problem.clone(),
+        path => format!("{path}: {}", error.problem),
+    }
+}
+
 impl Handle {
     /// A handle and the actor's end of it.
     pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
@@ -300,7 +323,15 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn change(&self, patch: Value) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(|reply| Command::Change(patch, reply)).await
+        self.apply(Change::merge(patch)).await
+    }
+
+    /// As [`Handle::change`], for a change of another form.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn apply(&self, change: Change) -> Result<Result<Changed, ChangeError>, Gone> {
+        self.ask(|reply| Command::Change(Box::new(change), reply)).await
     }
 
     /// Reads the operator's file again; a bad one changes nothing.

@@ -1,29 +1,51 @@
-//! The thread that owns the model: it starts the workers, hears the signals, and ends it all.
+//! The thread that owns the model and the health of targets: it starts the workers, probes the
+//! targets, answers the control API, hears the signals, and ends it all.
 //!
 //! It runs on ordinary tokio and never on a worker's core loop; workers hear of it through their
-//! mailboxes only. Start with [`run`].
+//! mailboxes only. [`run`] is the life of the process; `actor` is the one task that owns the
+//! state, `registry` what it knows of targets, `listeners` which sockets are open, [`handle`] the
+//! way to reach it.
 
+mod actor;
 pub mod handle;
+mod listeners;
 pub mod probe;
+mod registry;
 mod start;
+mod status;
+mod upgrade;
+mod workers;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
-use crate::mailbox::{Mailbox, Message};
-use crate::metrics::{Counters, Totals};
-use crate::model::{Mode, Model};
+use crate::config::Loaded;
+use crate::metrics::Totals;
+use crate::model::Mode;
+use crate::net::inherit::{self, Inherited};
 use crate::net::ring::Engine;
+use crate::overlay::{Keyed, Overlay, Store};
+use crate::stickiness::{Keys, keys};
 
+use actor::{Actor, End, Inputs};
+use handle::{Event, Handle};
+use listeners::Listeners;
+use probe::Prober;
+use registry::Registry;
+use start::Ground;
+use workers::Pool;
+
+pub use actor::Source;
 pub use start::StartError;
 
-/// Time that workers get beyond the drain timeout before the process ends without them.
-const WORKER_GRACE: Duration = Duration::from_secs(2);
+/// Probe results that may wait for the actor; beyond it probes wait.
+const PROBE_RESULTS_MAX: usize = 1024;
 
 /// A listener as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,37 +75,156 @@ pub struct Started {
     pub engine: Engine,
 }
 
-/// A worker as control sees it.
-struct WorkerHandle {
-    mailbox: Mailbox,
-    counters: std::sync::Arc<Counters>,
-    ended: oneshot::Receiver<()>,
-}
-
-/// Runs `model` until a signal ends it. `started` is called once every worker listens.
+/// Runs the configuration of `source`, which `loaded` was read from, until something ends it.
+/// `started` is called once every worker listens.
 ///
 /// # Errors
-/// [`StartError`] when something that the model asks for cannot be had; nothing runs then.
-pub fn run(model: &Model, started: impl FnOnce(&Started)) -> Result<(), StartError> {
+/// [`StartError`] when something that is asked for cannot be had; nothing runs then.
+pub fn run(
+    source: Source,
+    loaded: Loaded,
+    started: impl FnOnce(&Started),
+) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
-        let mut signals = Signals::new().map_err(StartError::Runtime)?;
-        let (workers, facts) = start::start(model).await?;
+        let signals = Signals::new().map_err(StartError::Runtime)?;
+        let (mut actor, mut inputs) = start_actor(source, loaded, signals).await?;
+        let facts = actor.facts();
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
-        signals.next().await;
-        stop(workers, model.server.drain_timeout, &mut signals).await;
+        tell_predecessor();
+        let end = actor.run(&mut inputs).await;
+        actor.stop(end, &mut inputs.signals).await;
         Ok(())
     })
 }
 
-/// The signals that end the process.
+/// Starts everything.
+async fn start_actor(
+    source: Source,
+    loaded: Loaded,
+    signals: Signals,
+) -> Result<(Actor, Inputs), StartError> {
+    let kept = Kept::open(&source, loaded)?;
+    let model = kept.loaded.model;
+    let ground = start::survey(&model.server)?;
+    let now = Instant::now();
+    let mut inherited = Inherited::from_environment();
+    let mut listeners = Listeners::default();
+    let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
+    let orders = listeners.carry_out(plan, model.server.drain_timeout, now);
+    let mut registry = Registry::default();
+    // Targets that are new at the start are no news.
+    drop(registry.apply(&model, &actor::groups_in_use(&model), now));
+    let (handle, commands) = Handle::new();
+    let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
+    let mut actor = Actor {
+        handle,
+        source,
+        ground,
+        started: now,
+        generation: 1,
+        draining: false,
+        model,
+        file: kept.file,
+        overlay: kept.overlay,
+        store: kept.store,
+        keys: Arc::new(kept.keys),
+        registry,
+        listeners,
+        workers: Pool::new(Vec::new()),
+        prober: Prober::new(results),
+        waiting: Vec::new(),
+        reweighed: now,
+    };
+    let workers = start::start(ground, &actor.snapshot(), orders.listen).await?;
+    actor.workers = Pool::new(workers);
+    Ok((actor, Inputs { commands, probes, signals }))
+}
+
+/// What outlasts the process, and the whole configuration with it.
+struct Kept {
+    file: Keyed,
+    overlay: Overlay,
+    store: Option<Store>,
+    keys: Keys,
+    loaded: Loaded,
+}
+
+impl Kept {
+    fn open(source: &Source, loaded: Loaded) -> Result<Self, StartError> {
+        let failed = |error: &dyn fmt::Display| StartError::Control(error.to_string());
+        let file = Keyed::parse(&source.text).map_err(|error| failed(&error))?;
+        let Some(dir) = &loaded.model.server.state_dir else {
+            let keys = keys::in_memory().map_err(|error| failed(&error))?;
+            return Ok(Self { file, overlay: Overlay::empty(), store: None, keys, loaded });
+        };
+        let store = Store::open(dir).map_err(|error| failed(&error))?;
+        let mut overlay = store.load().map_err(|error| failed(&error))?;
+        for warning in overlay.reconcile(&file) {
+            tracing::warn!("{warning}");
+        }
+        let keys = keys::load_or_create(dir).map_err(|error| failed(&error))?;
+        let loaded = match overlay.is_empty() {
+            true => loaded,
+            false => overlay.load(&file).map_err(StartError::Changes)?,
+        };
+        Ok(Self { file, overlay, store: Some(store), keys, loaded })
+    }
+}
+
+/// Tells the process that started this one to hand over that it may end.
+fn tell_predecessor() {
+    if let Some(ready) = inherit::ready_pipe() {
+        // If it has gone, there is nobody to tell.
+        let _ = io::PipeWriter::from(ready).write_all(&[1]);
+    }
+}
+
+impl Actor {
+    fn facts(&self) -> Started {
+        let listeners = self.model.listeners.iter().filter_map(|listener| {
+            let (_, view) =
+                self.listeners.live().find(|(_, view)| view.settings.name == listener.name)?;
+            let address = view.settings.address;
+            Some(Listening { name: listener.name.clone(), mode: listener.mode, address })
+        });
+        let Ground { engine, .. } = self.ground;
+        Started { listeners: listeners.collect(), workers: self.workers.len(), engine }
+    }
+
+    /// Ends everything: what is in flight may finish, a second signal ends at once.
+    async fn stop(mut self, end: End, signals: &mut Signals) {
+        let limit = self.model.server.drain_timeout;
+        match end {
+            End::Drain => {
+                tracing::info!(drain_timeout = ?limit, "stopping; a second signal ends at once");
+            }
+            End::HandedOver => tracing::info!(drain_timeout = ?limit, "handed over; draining"),
+        }
+        self.handle.tell(Event::Stopping { time: actor::seconds() });
+        self.listeners.close();
+        let hurry = async { while let Heard::Reload = signals.next().await {} };
+        let Totals { connections, requests, own_responses, retries, panics, .. } =
+            self.workers.stop(limit, hurry).await;
+        tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
+    }
+}
+
+/// What a signal asks for.
+enum Heard {
+    Stop,
+    Reload,
+}
+
+/// The signals that mean something to us.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -91,45 +232,15 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Heard::Stop,
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.hangup.recv() => Heard::Reload,
         }
     }
-}
-
-/// Drains the workers; a second signal stops them at once.
-async fn stop(workers: Vec<WorkerHandle>, limit: Duration, signals: &mut Signals) {
-    tracing::info!(drain_timeout = ?limit, "stopping; a second signal ends at once");
-    for worker in &workers {
-        worker.mailbox.send(Message::Drain(limit));
-    }
-    let counters: Vec<_> = workers.iter().map(|worker| worker.counters.clone()).collect();
-    let (mailboxes, ended): (Vec<_>, Vec<_>) =
-        workers.into_iter().map(|worker| (worker.mailbox, worker.ended)).unzip();
-    let mut all_ended = std::pin::pin!(async {
-        for ended in ended {
-            // A worker that panicked has ended too.
-            let _ = ended.await;
-        }
-    });
-    let in_time = tokio::select! {
-        () = all_ended.as_mut() => true,
-        () = signals.next() => false,
-        () = tokio::time::sleep(limit + WORKER_GRACE) => false,
-    };
-    if !in_time {
-        for mailbox in &mailboxes {
-            mailbox.send(Message::Stop);
-        }
-        // Then the process ends, and the kernel closes what is left.
-        let _ = tokio::time::timeout(WORKER_GRACE, all_ended).await;
-    }
-    let Totals { connections, requests, own_responses, retries, panics, .. } =
-        Totals::of(counters.iter().map(AsRef::as_ref));
-    tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
 }

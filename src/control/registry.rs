@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::health::anomaly::{self, Observed};
-use crate::health::{Outliers, Probe, Routable, SlowStart, State, TargetHealth, Transition, routable};
+use crate::health::{
+    Outliers, Probe, Routable, SlowStart, State, TargetHealth, Transition, routable,
+};
 use crate::model::{HealthCheck, Model, Target, TargetGroup, Weight};
 use crate::snapshot::{GroupId, GroupView, Load, TargetId, TargetView, Turn};
 
@@ -180,9 +182,9 @@ impl Registry {
         self.groups.iter().flat_map(|(name, group)| {
             let wanted = group.targets.iter().filter(|(_, entry)| entry.health.wants_probes());
             let check = &group.settings.health_check;
-            wanted.filter(|_| check.enabled).map(|(&target, _)| {
-                (ProbeKey { group: name.clone(), target }, check.clone())
-            })
+            wanted
+                .filter(|_| check.enabled)
+                .map(|(&target, _)| (ProbeKey { group: name.clone(), target }, check.clone()))
         })
     }
 

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use socket2::SockRef;
 use tokio::sync::oneshot;
 
 use crate::mailbox;
 use crate::metrics::Counters;
-use crate::model::{Listener, Model, Workers};
-use crate::net::ring::{self, Unusable};
-use crate::net::{self, limits};
+use crate::model::{Server, Workers};
+use crate::net::limits;
+use crate::net::ring::{self, Engine, Unusable};
 use crate::snapshot::{ListenerId, Snapshot};
 use crate::worker;
 
-use super::{Listening, Started, WorkerHandle};
+use super::listeners::Placed;
+use super::workers::WorkerHandle;
 
 /// Why nothing runs: what happened, why that is likely, and the cure.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ pub enum StartError {
     },
     /// The control thread's own runtime cannot be made.
     Runtime(io::Error),
+    /// The control API cannot listen, or what lasts cannot be read; the text says all.
+    Control(String),
+    /// The file with the changes of the control API over it is no good configuration.
+    Changes(crate::config::Failure),
 }
 
 impl fmt::Display for StartError {
@@ -56,22 +60,17 @@ impl fmt::Display for StartError {
                 write!(f, "listener `{listener}` cannot listen on {address}: {source}")?;
                 write!(f, "; {}", bind_cure(*address, source))
             }
-            Self::Worker { index, source } => write!(
-                f,
-                "worker {index} cannot start: {source}; {}",
-                match source.raw_os_error() {
-                    Some(libc::ENOMEM) =>
-                        "its ring needs locked memory: raise `ulimit -l` (LimitMEMLOCK= in \
-                         systemd), or lower `workers`",
-                    Some(libc::EMFILE | libc::ENFILE) =>
-                        "the process is out of files: raise `ulimit -n` (LimitNOFILE= in systemd)",
-                    Some(libc::EAGAIN) =>
-                        "no more threads: raise `ulimit -u` (TasksMax= in systemd), or lower \
-                         `workers`",
-                    _ => "`ringway version` shows what this machine offers",
-                }
-            ),
+            Self::Worker { index, source } => {
+                write!(f, "worker {index} cannot start: {source}; {}", worker_cure(source))
+            }
             Self::Runtime(source) => write!(f, "the control thread cannot start: {source}"),
+            Self::Control(text) => f.write_str(text),
+            Self::Changes(failure) => write!(
+                f,
+                "the changes that were made through the control API do not fit the file any \
+                 more:\n{failure}\nchange the file back, or remove changes.json from the state \
+                 directory"
+            ),
         }
     }
 }
@@ -83,6 +82,8 @@ impl std::error::Error for StartError {
             Self::Bind { source, .. } | Self::Worker { source, .. } | Self::Runtime(source) => {
                 Some(source)
             }
+            Self::Changes(failure) => Some(failure),
+            Self::Control(_) => None,
         }
     }
 }
@@ -90,8 +91,8 @@ impl std::error::Error for StartError {
 fn bind_cure(address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
-            "ports below 1024 need a privilege: run with CAP_NET_BIND_SERVICE (the systemd unit \
-             has it), or use a port such as {}",
+            "ports below 1024 need a privilege: run with CAP_NET_BIND_SERVICE, or use a port such \
+             as {}",
             8000 + u32::from(address.port())
         ),
         io::ErrorKind::AddrInUse => format!(
@@ -105,40 +106,80 @@ fn bind_cure(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// Starts everything; returns once every worker listens.
-pub(super) async fn start(model: &Model) -> Result<(Vec<WorkerHandle>, Started), StartError> {
-    let (engine, unusable) = ring::probe(model.server.driver).map_err(StartError::Driver)?;
+fn worker_cure(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            "its ring needs locked memory: raise `ulimit -l` (LimitMEMLOCK= in systemd), or lower \
+             `workers`"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "the process is out of files: raise `ulimit -n` (LimitNOFILE= in systemd)"
+        }
+        Some(libc::EAGAIN) => {
+            "no more threads: raise `ulimit -u` (TasksMax= in systemd), or lower `workers`"
+        }
+        _ => "`ringway version` shows what this machine offers",
+    }
+}
+
+/// What workers are to run on, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground {
+    pub(super) engine: Engine,
+    pub(super) workers: usize,
+}
+
+/// Finds out what this machine offers for `server`.
+pub(super) fn survey(server: &Server) -> Result<Ground, StartError> {
+    let (engine, unusable) = ring::probe(server.driver).map_err(StartError::Driver)?;
     if let Some(unusable) = unusable {
         tracing::warn!("{unusable}; running on epoll");
     }
-    raise_limits();
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let count = match model.server.workers {
-        Workers::Auto => cores.len().max(1),
+    match limits::raise_open_files() {
+        Ok(files) => tracing::info!(files, "limit of open files; a proxied connection takes two"),
+        Err(error) => tracing::warn!(
+            %error,
+            "cannot raise the limit of open files; raise it with `ulimit -n` or LimitNOFILE="
+        ),
+    }
+    let workers = match server.workers {
+        Workers::Auto => core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1)),
         Workers::Count(count) => count.get(),
     };
-    let (addresses, sockets) = bind_all(&model.listeners, count)?;
-    let snapshot = Arc::new(Snapshot::new(model, &addresses, None));
-    let mut workers = Vec::with_capacity(count);
-    let mut pending = Vec::with_capacity(count);
-    for (index, listeners) in sockets.into_iter().enumerate() {
-        // More workers than cores share them in turn; then pinning would only hinder.
-        let core = (count <= cores.len()).then(|| cores[index]);
-        let (mailbox, inbox) =
-            mailbox::pair().map_err(|source| StartError::Worker { index, source })?;
+    Ok(Ground { engine, workers })
+}
+
+/// Starts the workers with their sockets; returns once each listens.
+pub(super) async fn start(
+    ground: Ground,
+    snapshot: &Arc<Snapshot>,
+    sockets: Vec<Placed>,
+) -> Result<Vec<WorkerHandle>, StartError> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let mut by_worker: Vec<Vec<(ListenerId, OwnedFd)>> =
+        (0..ground.workers).map(|_| Vec::new()).collect();
+    for (place, id, socket) in sockets {
+        by_worker[place % ground.workers].push((id, socket));
+    }
+    let mut workers = Vec::with_capacity(ground.workers);
+    let mut pending = Vec::with_capacity(ground.workers);
+    for (index, listeners) in by_worker.into_iter().enumerate() {
+        let fail = |source| StartError::Worker { index, source };
+        let (mailbox, inbox) = mailbox::pair().map_err(fail)?;
         let counters = Arc::new(Counters::default());
         let (ready, is_ready) = oneshot::channel();
         let setup = worker::Setup {
             index,
-            core,
-            engine,
+            // More workers than cores share them in turn; then pinning would only hinder.
+            core: (ground.workers <= cores.len()).then(|| cores[index]),
+            engine: ground.engine,
             listeners,
             snapshot: snapshot.clone(),
             inbox,
             counters: counters.clone(),
             ready,
         };
-        let ended = spawn(setup).map_err(|source| StartError::Worker { index, source })?;
+        let ended = spawn(setup).map_err(fail)?;
         workers.push(WorkerHandle { mailbox, counters, ended });
         pending.push(is_ready);
     }
@@ -146,12 +187,7 @@ pub(super) async fn start(model: &Model) -> Result<(Vec<WorkerHandle>, Started),
         let result = ready.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
         result.map_err(|source| StartError::Worker { index, source })?;
     }
-    let listeners = model.listeners.iter().zip(&addresses).map(|(listener, &address)| Listening {
-        name: listener.name.clone(),
-        mode: listener.mode,
-        address,
-    });
-    Ok((workers, Started { listeners: listeners.collect(), workers: count, engine }))
+    Ok(workers)
 }
 
 /// Starts a worker's thread; the receiver hears when it has ended.
@@ -174,59 +210,4 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         std::process::abort();
     }
-}
-
-fn raise_limits() {
-    match limits::raise_open_files() {
-        Ok(files) => tracing::info!(
-            files,
-            "open files are limited to this many; a proxied connection takes two"
-        ),
-        Err(error) => tracing::warn!(
-            %error,
-            "cannot raise the limit of open files; raise it with `ulimit -n` or LimitNOFILE="
-        ),
-    }
-}
-
-type Sockets = Vec<Vec<(ListenerId, OwnedFd)>>;
-
-/// Opens each listener's socket once per worker. Returns the addresses that the listeners got and
-/// the sockets by worker.
-fn bind_all(
-    listeners: &[Listener],
-    workers: usize,
-) -> Result<(Vec<SocketAddr>, Sockets), StartError> {
-    let mut addresses = Vec::with_capacity(listeners.len());
-    let mut sockets: Sockets = (0..workers).map(|_| Vec::new()).collect();
-    for (index, listener) in listeners.iter().enumerate() {
-        let fail = |source| StartError::Bind {
-            listener: listener.name.clone(),
-            address: listener.address,
-            source,
-        };
-        // With reuse_port alone, a second ringway would share the port in silence.
-        probe_exclusive(listener.address).map_err(fail)?;
-        let mut address = listener.address;
-        for worker in &mut sockets {
-            let socket = net::bind(address).map_err(fail)?;
-            address = local_address(&socket).map_err(fail)?;
-            worker.push((ListenerId(index as u32), socket));
-        }
-        addresses.push(address);
-    }
-    Ok((addresses, sockets))
-}
-
-fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
-    let address = SockRef::from(&socket.as_fd()).local_addr()?;
-    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
-}
-
-/// Fails when another process listens on `address` already.
-fn probe_exclusive(address: SocketAddr) -> io::Result<()> {
-    if address.port() == 0 {
-        return Ok(());
-    }
-    net::probe(address)
 }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use monoio::net::TcpStream;
-use socket2::{Domain, Protocol, SockAddr, Socket as Raw, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, Type};
 
 use super::Socket;
 
@@ -36,6 +36,15 @@ pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// The address that `socket` is bound to.
+///
+/// # Errors
+/// When it is no TCP socket.
+pub fn address_of(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    let address = SockRef::from(socket).local_addr()?;
+    address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// Fails when another process listens on `address`. [`bind`] alone would then share the port with

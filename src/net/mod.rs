@@ -12,6 +12,7 @@ mod buffer;
 mod connect;
 mod contain;
 mod doorbell;
+pub mod inherit;
 pub mod limits;
 mod listen;
 pub mod ring;
@@ -26,7 +27,7 @@ pub use buffer::{
 pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
-pub use listen::{Acceptor, bind, probe};
+pub use listen::{Acceptor, address_of, bind, probe};
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
 

@@ -1,0 +1,233 @@
+//! The listening sockets: which are open, for which listener, at which worker.
+//!
+//! A listener is known by the address that it is configured with: another name or another mode
+//! on the same address keeps its sockets. Each worker has a socket of its own; control keeps a
+//! duplicate of each, so that they can be handed to a new process.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::{Listener, Model};
+use crate::net::{self, inherit::Inherited};
+use crate::routing::Router;
+use crate::snapshot::{ListenerId, ListenerView};
+
+use super::start::StartError;
+
+/// All listeners, by [`ListenerId`].
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    slots: Vec<Option<Slot>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    address: SocketAddr,
+    view: Arc<ListenerView>,
+    /// Duplicates of the workers' sockets; empty once the listener is removed.
+    sockets: Vec<OwnedFd>,
+    /// When a removed listener is forgotten.
+    forgotten_at: Option<Instant>,
+}
+
+/// What a listener is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Address(SocketAddr),
+    /// Port 0 asks for another port each time.
+    Name(String),
+}
+
+impl Key {
+    fn of(listener: &Listener) -> Self {
+        match listener.address.port() {
+            0 => Self::Name(listener.name.clone()),
+            _ => Self::Address(listener.address),
+        }
+    }
+}
+
+/// A socket on its way to a worker.
+pub(super) type Placed = (usize, ListenerId, OwnedFd);
+
+/// What becomes of the listeners when another model is in force. Sockets are open already, so
+/// that carrying it out cannot fail.
+#[derive(Debug)]
+pub(super) struct Plan {
+    kept: Vec<(ListenerId, Listener)>,
+    opened: Vec<Opened>,
+    removed: Vec<ListenerId>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    settings: Listener,
+    address: SocketAddr,
+    sockets: Vec<OwnedFd>,
+}
+
+/// What workers are to be told once the new snapshot is theirs.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) listen: Vec<Placed>,
+    pub(super) unlisten: Vec<ListenerId>,
+}
+
+impl Listeners {
+    /// Opens what `model` asks for and is not open yet.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`]; nothing has changed then.
+    pub(super) fn plan(
+        &self,
+        model: &Model,
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Plan, StartError> {
+        let mut plan = Plan { kept: Vec::new(), opened: Vec::new(), removed: Vec::new() };
+        for listener in &model.listeners {
+            match self.find(&Key::of(listener)) {
+                Some(id) => plan.kept.push((id, listener.clone())),
+                None => plan.opened.push(open(listener, workers, inherited)?),
+            }
+        }
+        let kept = |id: &ListenerId| plan.kept.iter().any(|(kept, _)| kept == id);
+        plan.removed = self.live().map(|(id, _)| id).filter(|id| !kept(id)).collect();
+        Ok(plan)
+    }
+
+    /// Carries out `plan`. Removed listeners are remembered for `linger`, so that requests on
+    /// their connections are still served.
+    pub(super) fn carry_out(&mut self, plan: Plan, linger: Duration, now: Instant) -> Orders {
+        let mut orders = Orders { unlisten: plan.removed, ..Orders::default() };
+        for id in &orders.unlisten {
+            if let Some(slot) = &mut self.slots[id.0 as usize] {
+                slot.sockets.clear();
+                slot.forgotten_at = Some(now + linger);
+                slot.view = view(*id, slot.view.settings.clone(), slot.address, true);
+            }
+        }
+        for (id, settings) in plan.kept {
+            if let Some(slot) = &mut self.slots[id.0 as usize] {
+                slot.view = view(id, settings, slot.address, false);
+            }
+        }
+        for opened in plan.opened {
+            self.add(opened, &mut orders);
+        }
+        orders
+    }
+
+    fn add(&mut self, opened: Opened, orders: &mut Orders) {
+        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let id = ListenerId(free as u32);
+        let mut sockets = Vec::with_capacity(opened.sockets.len());
+        for (worker, socket) in opened.sockets.into_iter().enumerate() {
+            // Without a duplicate the socket only cannot be handed over later.
+            sockets.extend(socket.try_clone());
+            orders.listen.push((worker, id, socket));
+        }
+        let slot = Slot {
+            key: Key::of(&opened.settings),
+            address: opened.address,
+            view: view(id, opened.settings, opened.address, false),
+            sockets,
+            forgotten_at: None,
+        };
+        match self.slots.get_mut(free) {
+            Some(place) => *place = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
+    }
+
+    /// Forgets removed listeners whose time is over; whether there were any.
+    pub(super) fn forget(&mut self, now: Instant) -> bool {
+        let mut forgotten = false;
+        for slot in &mut self.slots {
+            if slot.as_ref().is_some_and(|slot| slot.forgotten_at.is_some_and(|at| at <= now)) {
+                *slot = None;
+                forgotten = true;
+            }
+        }
+        forgotten
+    }
+
+    /// The views for a snapshot.
+    pub(super) fn views(&self) -> Vec<Option<Arc<ListenerView>>> {
+        self.slots.iter().map(|slot| slot.as_ref().map(|slot| slot.view.clone())).collect()
+    }
+
+    /// Listeners that are not removed.
+    pub(super) fn live(&self) -> impl Iterator<Item = (ListenerId, &ListenerView)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| {
+            let slot = slot.as_ref().filter(|slot| slot.forgotten_at.is_none())?;
+            Some((ListenerId(index as u32), slot.view.as_ref()))
+        })
+    }
+
+    /// All sockets with the address that each listener is configured with.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &OwnedFd)> {
+        self.slots
+            .iter()
+            .flatten()
+            .flat_map(|slot| slot.sockets.iter().map(move |socket| (slot.address, socket)))
+    }
+
+    /// Closes control's duplicates: from then on a socket closes when its worker closes it.
+    pub(super) fn close(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.sockets.clear();
+        }
+    }
+
+    fn find(&self, key: &Key) -> Option<ListenerId> {
+        let slots = self.slots.iter().enumerate();
+        let mut live = slots.filter(|(_, slot)| {
+            slot.as_ref().is_some_and(|slot| slot.forgotten_at.is_none() && slot.key == *key)
+        });
+        live.next().map(|(index, _)| ListenerId(index as u32))
+    }
+}
+
+fn view(
+    id: ListenerId,
+    settings: Listener,
+    address: SocketAddr,
+    retired: bool,
+) -> Arc<ListenerView> {
+    let router = Router::new(&settings.rules, &settings.default);
+    let settings = Listener { address, ..settings };
+    Arc::new(ListenerView { id, settings, router, retired })
+}
+
+/// Opens a listener's sockets, one per worker at least; those of the process before come first.
+fn open(
+    listener: &Listener,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Opened, StartError> {
+    let fail = |source| StartError::Bind {
+        listener: listener.name.clone(),
+        address: listener.address,
+        source,
+    };
+    let mut sockets = inherited.take(listener.address);
+    let mut address = listener.address;
+    if sockets.is_empty() && address.port() != 0 {
+        // With reuse_port alone, a second ringway would share the port in silence.
+        net::probe(address).map_err(fail)?;
+    }
+    if let Some(socket) = sockets.first() {
+        address = net::address_of(socket).map_err(fail)?;
+    }
+    while sockets.len() < workers {
+        let socket = net::bind(address).map_err(fail)?;
+        address = net::address_of(&socket).map_err(fail)?;
+        sockets.push(socket);
+    }
+    Ok(Opened { settings: listener.clone(), address, sockets })
+}

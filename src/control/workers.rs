@@ -1,0 +1,166 @@
+//! The workers as control sees them: what it mails, and what it hears back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::mailbox::{Mailbox, Message, Report};
+use crate::metrics::{Counters, Latencies, Totals};
+use crate::snapshot::{ListenerId, Snapshot, TargetId};
+
+use super::handle::Counts;
+use super::listeners::Placed;
+
+/// Longest wait for a worker's answer. One that needs longer is stuck; the change goes on.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Time that workers get beyond the drain timeout before the process ends without them.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// A worker.
+pub(super) struct WorkerHandle {
+    pub(super) mailbox: Mailbox,
+    pub(super) counters: Arc<Counters>,
+    pub(super) ended: oneshot::Receiver<()>,
+}
+
+/// All workers.
+pub(super) struct Pool(Vec<WorkerHandle>);
+
+impl Pool {
+    pub(super) fn new(workers: Vec<WorkerHandle>) -> Self {
+        Self(workers)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Mails `snapshot`; what it returns resolves once every worker acts on it.
+    pub(super) fn adopt(&self, snapshot: &Arc<Snapshot>) -> impl Future<Output = ()> + use<> {
+        self.all(|reply| Message::Adopt(snapshot.clone(), reply), "a snapshot")
+    }
+
+    /// Takes the sockets of removed listeners away; resolves once no worker accepts on them.
+    pub(super) fn unlisten(&self, id: ListenerId) -> impl Future<Output = ()> + use<> {
+        self.all(|reply| Message::Unlisten(id, reply), "the end of a listener")
+    }
+
+    /// Hands out new sockets.
+    pub(super) fn listen(&self, sockets: Vec<Placed>) {
+        for (place, id, socket) in sockets {
+            self.0[place % self.0.len()].mailbox.send(Message::Listen(id, socket));
+        }
+    }
+
+    /// Ends what is in flight at `targets`.
+    pub(super) fn cut(&self, targets: &[TargetId]) {
+        for worker in &self.0 {
+            worker.mailbox.send(Message::Cut(targets.to_vec()));
+        }
+    }
+
+    /// What each worker has counted, and all latencies.
+    pub(super) async fn report(&self) -> (Vec<Counts>, Latencies) {
+        let asked: Vec<_> = self
+            .0
+            .iter()
+            .map(|worker| {
+                let (reply, report) = oneshot::channel();
+                worker.mailbox.send(Message::Report(reply));
+                report
+            })
+            .collect();
+        let mut latencies = Latencies::default();
+        let mut counts = Vec::with_capacity(self.0.len());
+        for (worker, report) in self.0.iter().zip(asked) {
+            let answer = tokio::time::timeout(ANSWER_MAX, report).await;
+            let report = answer.ok().and_then(Result::ok).unwrap_or_else(Report::default);
+            latencies.add(&report.latencies);
+            let totals = Totals::of([worker.counters.as_ref()]);
+            counts.push(count(report.open_connections, &totals));
+        }
+        (counts, latencies)
+    }
+
+    /// Drains the workers for at most `limit`; they stop at once when `hurry` resolves.
+    pub(super) async fn stop(self, limit: Duration, hurry: impl Future<Output = ()>) -> Totals {
+        for worker in &self.0 {
+            worker.mailbox.send(Message::Drain(limit));
+        }
+        let counters: Vec<_> = self.0.iter().map(|worker| worker.counters.clone()).collect();
+        let (mailboxes, ended): (Vec<_>, Vec<_>) =
+            self.0.into_iter().map(|worker| (worker.mailbox, worker.ended)).unzip();
+        let mut all_ended = std::pin::pin!(async {
+            for ended in ended {
+                // A worker that panicked has ended too.
+                let _ = ended.await;
+            }
+        });
+        let in_time = tokio::select! {
+            () = all_ended.as_mut() => true,
+            () = hurry => false,
+            () = tokio::time::sleep(limit + END_GRACE) => false,
+        };
+        if !in_time {
+            for mailbox in &mailboxes {
+                mailbox.send(Message::Stop);
+            }
+            // Then the process ends, and the kernel closes what is left.
+            let _ = tokio::time::timeout(END_GRACE, all_ended).await;
+        }
+        Totals::of(counters.iter().map(AsRef::as_ref))
+    }
+
+    /// Asks every worker; resolves once all have answered.
+    fn all(
+        &self,
+        message: impl Fn(oneshot::Sender<()>) -> Message,
+        what: &'static str,
+    ) -> impl Future<Output = ()> + use<> {
+        let asked: Vec<_> = self
+            .0
+            .iter()
+            .map(|worker| {
+                let (reply, answer) = oneshot::channel();
+                worker.mailbox.send(message(reply));
+                answer
+            })
+            .collect();
+        async move {
+            for (worker, answer) in asked.into_iter().enumerate() {
+                if tokio::time::timeout(ANSWER_MAX, answer).await.is_err() {
+                    tracing::error!(worker, "the worker does not take {what}: is it stuck?");
+                }
+            }
+        }
+    }
+}
+
+fn count(open_connections: usize, totals: &Totals) -> Counts {
+    Counts {
+        open_connections: open_connections as u64,
+        connections: totals.connections,
+        requests: totals.requests,
+        own_responses: totals.own_responses,
+        target_connections: totals.target_connections,
+        target_connection_errors: totals.target_connection_errors,
+        target_connections_reused: totals.target_connections_reused,
+        retries: totals.retries,
+        panics: totals.panics,
+    }
+}
+
+impl std::ops::AddAssign<&Self> for Counts {
+    fn add_assign(&mut self, other: &Self) {
+        self.open_connections += other.open_connections;
+        self.connections += other.connections;
+        self.requests += other.requests;
+        self.own_responses += other.own_responses;
+        self.target_connections += other.target_connections;
+        self.target_connection_errors += other.target_connection_errors;
+        self.target_connections_reused += other.target_connections_reused;
+        self.retries += other.retries;
+        self.panics += other.panics;
+    }
+}

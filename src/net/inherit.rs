@@ -1,0 +1,96 @@
+//! Listening sockets that pass from a process to its successor, by descriptor.
+//!
+//! The connections that wait in a socket's queue pass with it, so none is lost. Descriptors are
+//! named in an environment variable: `ADDRESS=DESCRIPTOR`, separated by spaces.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The environment variable that names the sockets.
+pub const SOCKETS: &str = "RINGWAY_INHERIT";
+/// The environment variable that names the descriptor through which the successor says that it is
+/// ready.
+pub const READY: &str = "RINGWAY_READY";
+
+/// Sockets of the process before, by address.
+#[derive(Debug, Default)]
+pub struct Inherited(HashMap<SocketAddr, Vec<OwnedFd>>);
+
+impl Inherited {
+    /// Takes what the environment names, once: later calls find nothing.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let mut sockets: HashMap<_, Vec<OwnedFd>> = HashMap::new();
+        for entry in std::env::var(SOCKETS).unwrap_or_default().split_whitespace() {
+            let Some((address, number)) = entry.split_once('=') else { continue };
+            let (Ok(address), Ok(number)) = (address.parse(), number.parse()) else { continue };
+            if let Some(socket) = adopt(number).filter(|socket| is_bound_to(socket, address)) {
+                sockets.entry(address).or_default().push(socket);
+            }
+        }
+        Self(sockets)
+    }
+
+    /// The sockets of `address`, if any were handed over.
+    #[must_use]
+    pub fn take(&mut self, address: SocketAddr) -> Vec<OwnedFd> {
+        self.0.remove(&address).unwrap_or_default()
+    }
+}
+
+/// Lets the next program that is started have `socket`, or no longer.
+///
+/// # Errors
+/// When the descriptor is not open.
+pub fn set_inheritable(socket: &OwnedFd, inheritable: bool) -> io::Result<()> {
+    // SAFETY: fcntl on an open descriptor.
+    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFD) };
+    let flags = match inheritable {
+        true => flags & !libc::FD_CLOEXEC,
+        false => flags | libc::FD_CLOEXEC,
+    };
+    // SAFETY: fcntl on an open descriptor.
+    match unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The descriptor through which this process is to say that it is ready, if its predecessor waits.
+#[must_use]
+pub fn ready_pipe() -> Option<OwnedFd> {
+    adopt(std::env::var(READY).ok()?.parse().ok()?)
+}
+
+/// The number of a descriptor, as [`READY`] names it.
+#[must_use]
+pub fn number(descriptor: &OwnedFd) -> RawFd {
+    descriptor.as_raw_fd()
+}
+
+/// How `entries` are named in [`SOCKETS`].
+#[must_use]
+pub fn name<'a>(entries: impl Iterator<Item = (SocketAddr, &'a OwnedFd)>) -> String {
+    let named = entries.map(|(address, socket)| format!("{address}={}", socket.as_raw_fd()));
+    named.collect::<Vec<_>>().join(" ")
+}
+
+/// Takes over a descriptor that the environment names, if it is open.
+fn adopt(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: asks about a number; nothing is assumed of it.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < 3 || flags < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and the predecessor left it to us: nothing in this process owns it.
+    let owned = unsafe { OwnedFd::from_raw_fd(number) };
+    // SAFETY: fcntl on an open descriptor. Programs that we start do not get it.
+    unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) };
+    Some(owned)
+}
+
+fn is_bound_to(socket: &OwnedFd, address: SocketAddr) -> bool {
+    super::address_of(socket).is_ok_and(|bound| bound == address)
+}
