@@ -316,3 +316,16 @@ fn every_setting_has_an_origin() {
         assert_eq!(overlay.origin(&file, path), origin, "{path:?}");
     }
 }
+
+#[test]
+fn a_listener_with_rules_can_be_switched_to_l4_and_back() {
+    let change = Change::set_mode("web", Mode::L4);
+    let accepted = Overlay::empty().accept(&file(), &change).unwrap();
+    let warnings = &accepted.loaded.warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].problem.contains("rules of an l4 listener sleep"));
+    assert_eq!(warnings[0].place.as_ref().unwrap().path, "listeners.web.rules[10]");
+    let back = [Change::set_mode("web", Mode::L7)];
+    let listener = model(&after_on(&file(), accepted.overlay, &back)).listeners[0].clone();
+    assert_eq!((listener.mode, listener.rules.len()), (Mode::L7, 2));
+}
