@@ -1,7 +1,7 @@
 //! What `ringway demo` balances: targets to answer, a configuration, and commands to try.
 //!
 //! [`Targets`] are real HTTP servers on ports of 127.0.0.1, on a thread of their own; to the
-//! balancer they are targets like any others. [`model`] is what a configuration file of the
+//! balancer they are targets like any others. [`configuration`] is what a file of the
 //! tutorial would say about them. Running the balancer itself, and stopping at Ctrl-C, is up to
 //! the caller. Start with [`Targets::start`]; what a target answers is in `demo/target.rs`.
 
@@ -16,15 +16,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::sync::oneshot;
-
-use crate::model::{
-    Action, Condition, Forward, GroupIndex, HealthCheck, Listener, Mode, Model, Priority, Rule,
-    Server, Target, TargetGroup, TextMatch, Weight, Wildcard,
-};
 
 use target::{DemoTarget, Site};
 
@@ -130,50 +124,6 @@ fn run(
     });
 }
 
-/// The configuration of the demo: listener `web` (L7 on `l7`) sends `/blog` and `/blog/*` to
-/// group `blog` and all else to group `home`; listener `home-tcp` (L4 on `l4`) passes connections
-/// to group `home`. Both groups take turns.
-#[must_use]
-pub fn model(home: &[SocketAddr], blog: &[SocketAddr], l7: SocketAddr, l4: SocketAddr) -> Model {
-    let forward = |group| {
-        Action::Forward(Forward {
-            groups: vec![(GroupIndex(group), Weight::ONE)],
-            stickiness: None,
-        })
-    };
-    let patterns = ["/blog", "/blog/*"]
-        .map(|pattern| TextMatch::Wildcard(Wildcard::parse(pattern, false)))
-        .to_vec();
-    let mut web = Listener::new("web", l7, Mode::L7, forward(0));
-    web.rules = Priority::new(10)
-        .into_iter()
-        .map(|priority| Rule {
-            priority,
-            conditions: vec![Condition::PathPattern(patterns.clone())],
-            action: forward(1),
-        })
-        .collect();
-    Model {
-        server: Server::default(),
-        target_groups: vec![group("home", home, "/"), group("blog", blog, "/blog")],
-        listeners: vec![web, Listener::new("home-tcp", l4, Mode::L4, forward(0))],
-    }
-}
-
-/// A group that is probed often enough for a newcomer to see the effect of a change.
-fn group(name: &str, addresses: &[SocketAddr], probe_path: &str) -> TargetGroup {
-    let target = |&address| Target { address, weight: Weight::ONE };
-    let mut group = TargetGroup::new(name, addresses.iter().map(target).collect());
-    group.health_check = HealthCheck {
-        path: probe_path.into(),
-        interval: Duration::from_secs(2),
-        timeout: Duration::from_secs(1),
-        healthy_threshold: 2,
-        ..HealthCheck::default()
-    };
-    group
-}
-
 /// `preferred` if it can be listened on at the moment, else port 0 of the same IP address: the
 /// kernel then chooses one that is free. Another process may still be faster than the caller.
 #[must_use]
@@ -185,10 +135,56 @@ pub fn free_address(preferred: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The configuration of the demo: listener `web` (L7 on `l7`) sends `/blog` and `/blog/*` to
+/// group `blog` and all else to group `home`; listener `home-tcp` (L4 on `l4`) passes connections
+/// to group `home`. Targets are probed often enough for a newcomer to see the effect of a change.
+#[must_use]
+pub fn configuration(
+    home: &[SocketAddr],
+    blog: &[SocketAddr],
+    l7: SocketAddr,
+    l4: SocketAddr,
+) -> String {
+    let list = |targets: &[SocketAddr]| {
+        let quoted = targets.iter().map(|target| format!("\"{target}\""));
+        quoted.collect::<Vec<_>>().join(", ")
+    };
+    let (home, blog) = (list(home), list(blog));
+    format!(
+        "\
+[[target_groups]]
+name = \"home\"
+targets = [{home}]
+health_check = {{ interval = \"2s\", timeout = \"1s\", healthy_threshold = 2 }}
+
+[[target_groups]]
+name = \"blog\"
+targets = [{blog}]
+health_check = {{ path = \"/blog\", interval = \"2s\", timeout = \"1s\", healthy_threshold = 2 }}
+
+[[listeners]]
+name = \"web\"
+address = \"{l7}\"
+default = {{ forward = \"home\" }}
+
+[[listeners.rules]]
+priority = 10
+path_pattern = [\"/blog\", \"/blog/*\"]
+forward = \"blog\"
+
+[[listeners]]
+name = \"home-tcp\"
+address = \"{l4}\"
+mode = \"l4\"
+default = {{ forward = \"home\" }}
+"
+    )
+}
+
 /// What the demo prints once it runs: commands to try, and the same as a configuration file. The
 /// addresses are those that the listeners have, never with port 0.
 #[must_use]
-pub fn instructions(l7: SocketAddr, l4: SocketAddr) -> String {
+pub fn instructions(l7: SocketAddr, l4: SocketAddr, configuration: &str) -> String {
     format!(
         "\
 ringway demo: two home targets and two blog targets run in this process, behind
@@ -213,7 +209,7 @@ How fast is it here? (wrk or oha; the targets share this machine's cores)
   wrk -t2 -c256 -d10s http://{l7}/
   oha -c 256 -z 10s http://{l7}/
 
-The same as a file, for targets of your own:
+It runs this configuration; the same with targets of your own, as a file:
 
 {toml}
   ringway check --config ringway.toml     # every mistake at once
@@ -221,39 +217,9 @@ The same as a file, for targets of your own:
 
 Ctrl-C ends the demo.
 ",
-        toml = configuration(l7, l4),
-    )
-}
-
-/// [`model`] as a configuration file, indented, with made-up targets.
-fn configuration(l7: SocketAddr, l4: SocketAddr) -> String {
-    format!(
-        "  \
-  # ringway.toml
-  [[target_groups]]
-  name = \"home\"
-  targets = [\"127.0.0.1:3001\", \"127.0.0.1:3002\"]
-
-  [[target_groups]]
-  name = \"blog\"
-  targets = [\"127.0.0.1:3003\", \"127.0.0.1:3004\"]
-  health_check = {{ path = \"/blog\" }}
-
-  [[listeners]]
-  name = \"web\"
-  address = \"{l7}\"
-  default = {{ forward = \"home\" }}
-
-  [[listeners.rules]]
-  priority = 10
-  path_pattern = [\"/blog\", \"/blog/*\"]
-  forward = \"blog\"
-
-  [[listeners]]
-  name = \"home-tcp\"
-  address = \"{l4}\"
-  mode = \"l4\"
-  default = {{ forward = \"home\" }}
-"
+        toml = configuration
+            .lines()
+            .map(|line| format!("  {line}").trim_end().to_owned() + "\n")
+            .collect::<String>(),
     )
 }

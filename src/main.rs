@@ -1,13 +1,13 @@
 //! The `ringway` command: from the command line to an exit status.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ringway::cli::{self, Cli, Command, Format};
-use ringway::config::{self, Color, Diagnostic, Failure};
-use ringway::control::{self, Started};
-use ringway::model::Model;
+use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
+use ringway::control::{self, Source, Started};
 use ringway::{demo, platform};
 
 #[global_allocator]
@@ -45,12 +45,12 @@ fn main() -> ExitCode {
 type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
 fn run(options: &cli::Run) -> CommandResult {
-    let loaded = config::load(&options.config)?;
+    let (text, loaded) = config::load_with_text(&options.config)?;
     start_log();
     for warning in &loaded.warnings {
         tracing::warn!("{}", in_one_line(warning));
     }
-    serve(&loaded.model, |started| {
+    serve(Some(options.config.clone()), text, loaded, |started| {
         announce(started);
         let (workers, driver) = (started.workers, started.engine.driver());
         say(&format!("ready workers={workers} driver={driver}\n"));
@@ -68,17 +68,26 @@ fn run_demo() -> CommandResult {
     let targets = demo::Targets::start()?;
     let l7 = demo::free_address(demo::L7_ADDRESS);
     let l4 = demo::free_address(demo::L4_ADDRESS);
-    let model = demo::model(targets.home(), targets.blog(), l7, l4);
-    serve(&model, |started| {
+    let text = demo::configuration(targets.home(), targets.blog(), l7, l4);
+    let loaded = config::parse(&text, "demo")?;
+    serve(None, text.clone(), loaded, |started| {
         announce(started);
         if let [web, tcp] = started.listeners.as_slice() {
-            say(&demo::instructions(web.address, tcp.address));
+            let text =
+                demo::configuration(targets.home(), targets.blog(), web.address, tcp.address);
+            say(&demo::instructions(web.address, tcp.address, &text));
         }
     })
 }
 
-fn serve(model: &Model, started: impl FnOnce(&Started)) -> CommandResult {
-    control::run(model, started).map_err(Into::into)
+fn serve(
+    path: Option<PathBuf>,
+    text: String,
+    loaded: Loaded,
+    started: impl FnOnce(&Started),
+) -> CommandResult {
+    let source = Source { path, text, program: std::env::current_exe()? };
+    control::run(source, loaded, started).map_err(Into::into)
 }
 
 fn announce(started: &Started) {

@@ -91,9 +91,18 @@ impl std::error::Error for Failure {
 /// [`Failure`] with one error without a place when the file cannot be read, is not UTF-8 or is
 /// longer than [`FILE_BYTES_MAX`]; else as [`parse`].
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
+    load_with_text(path).map(|(_, loaded)| loaded)
+}
+
+/// As [`load`], and returns the text as well.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_text(path: &Path) -> Result<(String, Loaded), Failure> {
     let name = path.display().to_string();
     let text = read(path).map_err(|cause| unreadable(&name, cause))?;
-    parse(&text, &name)
+    let loaded = parse(&text, &name)?;
+    Ok((text, loaded))
 }
 
 fn read(path: &Path) -> io::Result<String> {

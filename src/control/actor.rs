@@ -13,14 +13,15 @@ use crate::config::{Failure, Loaded};
 use crate::health::Transition;
 use crate::model::{Action, Mode, Model};
 use crate::net::inherit::Inherited;
-use crate::overlay::{Change, Keyed, Overlay, Refusal, Store};
+use crate::overlay::store::Store;
+use crate::overlay::{Change, Keyed, Overlay, Refusal};
 use crate::snapshot::Snapshot;
 use crate::stickiness::Keys;
 
 use super::handle::{ChangeError, Changed, Command, Event, Handle};
 use super::listeners::Listeners;
 use super::probe::{ProbeResult, Prober};
-use super::registry::{self, Registry};
+use super::registry::Registry;
 use super::start::Ground;
 use super::workers::Pool;
 
@@ -122,7 +123,7 @@ impl Actor {
                 self.answer_waiting();
             }
             Command::Drain(reply) => {
-                drop(reply.send(()));
+                let _ = reply.send(());
                 return Some(End::Drain);
             }
             Command::Upgrade(reply) => {

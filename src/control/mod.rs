@@ -30,7 +30,8 @@ use crate::metrics::Totals;
 use crate::model::Mode;
 use crate::net::inherit::{self, Inherited};
 use crate::net::ring::Engine;
-use crate::overlay::{Keyed, Overlay, Store};
+use crate::overlay::store::Store;
+use crate::overlay::{Keyed, Overlay};
 use crate::stickiness::{Keys, keys};
 
 use actor::{Actor, End, Inputs};

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::net::inherit;
-use crate::overlay::Store;
+use crate::overlay::store::Store;
 
 use super::actor::Actor;
 use super::handle::{ChangeError, Upgraded};

@@ -38,12 +38,14 @@ impl Pool {
 
     /// Mails `snapshot`; what it returns resolves once every worker acts on it.
     pub(super) fn adopt(&self, snapshot: &Arc<Snapshot>) -> impl Future<Output = ()> + use<> {
-        self.all(|reply| Message::Adopt(snapshot.clone(), reply), "a snapshot")
+        let asked = self.ask(|reply| Message::Adopt(snapshot.clone(), reply));
+        answers(asked, "a snapshot")
     }
 
     /// Takes the sockets of removed listeners away; resolves once no worker accepts on them.
     pub(super) fn unlisten(&self, id: ListenerId) -> impl Future<Output = ()> + use<> {
-        self.all(|reply| Message::Unlisten(id, reply), "the end of a listener")
+        let asked = self.ask(|reply| Message::Unlisten(id, reply));
+        answers(asked, "the end of a listener")
     }
 
     /// Hands out new sockets.
@@ -62,15 +64,7 @@ impl Pool {
 
     /// What each worker has counted, and all latencies.
     pub(super) async fn report(&self) -> (Vec<Counts>, Latencies) {
-        let asked: Vec<_> = self
-            .0
-            .iter()
-            .map(|worker| {
-                let (reply, report) = oneshot::channel();
-                worker.mailbox.send(Message::Report(reply));
-                report
-            })
-            .collect();
+        let asked = self.ask(Message::Report);
         let mut latencies = Latencies::default();
         let mut counts = Vec::with_capacity(self.0.len());
         for (worker, report) in self.0.iter().zip(asked) {
@@ -112,27 +106,22 @@ impl Pool {
         Totals::of(counters.iter().map(AsRef::as_ref))
     }
 
-    /// Asks every worker; resolves once all have answered.
-    fn all(
-        &self,
-        message: impl Fn(oneshot::Sender<()>) -> Message,
-        what: &'static str,
-    ) -> impl Future<Output = ()> + use<> {
-        let asked: Vec<_> = self
-            .0
-            .iter()
-            .map(|worker| {
-                let (reply, answer) = oneshot::channel();
-                worker.mailbox.send(message(reply));
-                answer
-            })
-            .collect();
-        async move {
-            for (worker, answer) in asked.into_iter().enumerate() {
-                if tokio::time::timeout(ANSWER_MAX, answer).await.is_err() {
-                    tracing::error!(worker, "the worker does not take {what}: is it stuck?");
-                }
-            }
+    /// Asks every worker.
+    fn ask<R>(&self, message: impl Fn(oneshot::Sender<R>) -> Message) -> Vec<oneshot::Receiver<R>> {
+        let ask = |worker: &WorkerHandle| {
+            let (reply, answer) = oneshot::channel();
+            worker.mailbox.send(message(reply));
+            answer
+        };
+        self.0.iter().map(ask).collect()
+    }
+}
+
+/// Waits until all workers have answered.
+async fn answers(asked: Vec<oneshot::Receiver<()>>, what: &'static str) {
+    for (worker, answer) in asked.into_iter().enumerate() {
+        if tokio::time::timeout(ANSWER_MAX, answer).await.is_err() {
+            tracing::error!(worker, "the worker does not take {what}: is it stuck?");
         }
     }
 }

@@ -38,6 +38,12 @@ impl Change {
         Self { needs: needs.iter().map(owned).collect(), steps }
     }
 
+    /// Merges `patch` into the keyed form as a whole (RFC 7386).
+    #[must_use]
+    pub fn merge(patch: Value) -> Self {
+        Self::new(&[], vec![patch])
+    }
+
     /// Registers targets in a group, or renews their registrations; all or none.
     #[must_use]
     pub fn register(group: &str, targets: &[Registration]) -> Self {

@@ -67,7 +67,8 @@ impl Config {
     /// Adds a target group.
     pub fn group(mut self, name: &str, targets: &[SocketAddr]) -> Self {
         let targets = quoted(targets);
-        let _ = writeln!(self.more, "[[target_groups]]\nname = \"{name}\"\ntargets = [{targets}]");
+        let group = format!("[[target_groups]]\nname = \"{name}\"\ntargets = [{targets}]");
+        let _ = writeln!(self.more, "{group}\n{NO_PROBES}");
         self
     }
 
@@ -79,9 +80,11 @@ impl Config {
             true => String::new(),
             false => format!("targets = [{}]", quoted(targets)),
         };
+        // Scripted targets count their connections: probes only where a test asks for them.
+        let probes = if home.contains("health_check") { "" } else { NO_PROBES };
         format!(
             "[server]\nworkers = {workers}\ndriver = \"{driver}\"\n{server}\n\
-             [[target_groups]]\nname = \"home\"\n{targets}\n{home}\n{more}\n\
+             [[target_groups]]\nname = \"home\"\n{targets}\n{probes}\n{home}\n{more}\n\
              [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\
              default = {{ forward = \"home\" }}\n{web}"
         )
@@ -92,6 +95,8 @@ impl Config {
         Balancer::start(&self.text())
     }
 }
+
+const NO_PROBES: &str = "health_check = { enabled = false }";
 
 fn quoted(addresses: &[SocketAddr]) -> String {
     let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();

@@ -157,6 +157,8 @@ pub(in crate::config) struct Target {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct HealthCheck {
+    /// Whether targets are probed; if not, they count as healthy. Default true.
+    pub(in crate::config) enabled: Key<bool>,
     /// What a probe speaks. Default "http".
     pub(in crate::config) protocol: Key<ProbeProtocol>,
     /// Port that is probed: "traffic-port" (the target's own) or 1 to 65535. Default

@@ -161,6 +161,9 @@ impl Lowering<'_, '_> {
 
     fn health_check(&mut self, file: &file::HealthCheck) -> HealthCheck {
         let mut check = HealthCheck::default();
+        if let Some(enabled) = &file.enabled {
+            check.enabled = enabled.value;
+        }
         if let Some(protocol) = &file.protocol {
             check.protocol = match protocol.value {
                 file::ProbeProtocol::Http => ProbeProtocol::Http,
