@@ -20,7 +20,7 @@ use crate::snapshot::{ListenerId, Snapshot};
 
 /// Pause of a listener that cannot take connections, most often because files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often idle pools are looked through.
+/// How often idle pools and stocks of memory are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_CHECK: Duration = Duration::from_millis(10);
@@ -125,11 +125,14 @@ async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<M
     None
 }
 
-/// Looks through the idle pools for as long as the worker lives.
+/// Looks through the idle pools for as long as the worker lives, and gives memory back that a
+/// burst has left behind.
 async fn sweep(local: Rc<Local>) {
     loop {
         net::sleep(SWEEP).await;
         local.pools.sweep(local.alarms.now());
+        local.trim();
+        net::give_back();
     }
 }
 

@@ -14,6 +14,7 @@ mod contain;
 mod doorbell;
 pub mod limits;
 mod listen;
+mod memory;
 pub mod ring;
 mod socket;
 mod splice;
@@ -27,6 +28,7 @@ pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
 pub use listen::{Acceptor, bind, probe};
+pub use memory::give_back;
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
 

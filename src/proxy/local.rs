@@ -39,6 +39,8 @@ pub struct Local {
     pub(super) date: DateLine,
     snapshot: RefCell<Rc<Arc<Snapshot>>>,
     scratch: RefCell<Vec<Box<Scratch>>>,
+    /// Fewest scratch areas kept since the last trim: that many were not needed.
+    scratch_spare: Cell<usize>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
     /// Tick before which no further warning about accepting is logged.
@@ -62,6 +64,7 @@ impl Local {
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(snapshot)),
             scratch: RefCell::default(),
+            scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             connections: Cell::new(0),
             accept_quiet_until: Cell::new(0),
@@ -112,7 +115,18 @@ impl Local {
     }
 
     pub(super) fn take_scratch(&self) -> Box<Scratch> {
-        self.scratch.borrow_mut().pop().unwrap_or_default()
+        let mut kept = self.scratch.borrow_mut();
+        let scratch = kept.pop();
+        self.scratch_spare.set(self.scratch_spare.get().min(kept.len()));
+        scratch.unwrap_or_default()
+    }
+
+    /// Frees what connections have not needed for a while.
+    pub fn trim(&self) {
+        self.buffers.trim();
+        let mut kept = self.scratch.borrow_mut();
+        kept.drain(..self.scratch_spare.get());
+        self.scratch_spare.set(kept.len());
     }
 
     pub(super) fn put_scratch(&self, scratch: Box<Scratch>) {
