@@ -111,7 +111,7 @@ pub(super) async fn start(model: &Model) -> Result<(Vec<WorkerHandle>, Started),
     if let Some(unusable) = unusable {
         tracing::warn!("{unusable}; running on epoll");
     }
-    raise_limits();
+    set_limits();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let count = match model.server.workers {
         Workers::Auto => cores.len().max(1),
@@ -176,7 +176,10 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn raise_limits() {
+fn set_limits() {
+    if let Err(error) = limits::refuse_huge_pages() {
+        tracing::warn!(%error, "cannot turn huge pages off; idle connections take more memory");
+    }
     match limits::raise_open_files() {
         Ok(files) => tracing::info!(
             files,

@@ -2,26 +2,39 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// Runs `future`; `None` when it panicked, and then it is dropped like any connection that ends.
 /// The state it leaves behind is safe: what a worker shares between connections is changed in
 /// single steps that do not call out.
-pub async fn contain<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
+pub fn contain<F: Future>(future: F) -> impl Future<Output = Option<F::Output>> {
+    Contained(future)
+}
+
+/// Not an `async fn`: that would hold its argument twice, and every connection is one of these.
+struct Contained<F>(F);
+
+impl<F: Future> Future for Contained<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the field is pinned whenever the whole is: it is never moved out, and nothing
+        // else gives access to it.
+        let future = unsafe { self.map_unchecked_mut(|contained| &mut contained.0) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Err(_) => Poll::Ready(None),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::task::{Context, Waker};
+    use std::pin::pin;
+    use std::task::Waker;
 
     #[test]
     fn panic_ends_the_future_only() {

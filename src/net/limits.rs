@@ -1,4 +1,4 @@
-//! Limits of the process that a proxy runs into.
+//! Settings of the process that a proxy depends on.
 
 use std::io;
 
@@ -20,4 +20,17 @@ pub fn raise_open_files() -> io::Result<u64> {
         }
     }
     Ok(limit.rlim_cur)
+}
+
+/// Turns transparent huge pages off for the process. With them, a few free kilobytes between the
+/// states of idle connections become megabytes in use.
+///
+/// # Errors
+/// When the kernel refuses; the process then only uses more memory.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    // SAFETY: takes numbers only and touches no memory of ours.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

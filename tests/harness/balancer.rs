@@ -94,12 +94,7 @@ impl Ringway {
 /// The program under test: the one that cargo built along with the tests, or the release build that
 /// `RINGWAY_RELEASE_BIN` names.
 fn binary() -> String {
-    release_binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_ringway").into())
-}
-
-/// The release build, where one is named: figures about speed and memory are about this one.
-pub fn release_binary() -> Option<String> {
-    std::env::var("RINGWAY_RELEASE_BIN").ok()
+    std::env::var("RINGWAY_RELEASE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringway").into())
 }
 
 fn collect(mut pipe: impl Read, log: &Mutex<String>) {

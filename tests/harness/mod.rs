@@ -19,7 +19,7 @@ mod target;
 
 use std::time::Duration;
 
-pub use balancer::{Balancer, Ringway, release_binary, shell};
+pub use balancer::{Balancer, Ringway, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
 pub use ends::{Refusing, Silent};
