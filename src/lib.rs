@@ -4,7 +4,8 @@
 //! `tests/tidy.rs`.
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
-//! * decisions, values in and values out: [`routing`], [`balance`], [`http1`], [`proxy_protocol`]
+//! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
+//!   (but for its key file), [`http1`], [`proxy_protocol`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod health;
 pub mod http1;
 pub mod mailbox;
 pub mod message;
@@ -30,4 +32,5 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod routing;
 pub mod snapshot;
+pub mod stickiness;
 pub mod worker;

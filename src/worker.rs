@@ -20,7 +20,7 @@ use crate::snapshot::{ListenerId, Snapshot};
 
 /// Pause of a listener that cannot take connections, most often because files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often idle pools and stocks of memory are looked through.
+/// How often idle pools are looked through and memory is given back.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_CHECK: Duration = Duration::from_millis(10);
@@ -125,14 +125,13 @@ async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<M
     None
 }
 
-/// Looks through the idle pools for as long as the worker lives, and gives memory back that a
-/// burst has left behind.
+/// Closes what has been idle for too long and gives memory back, for as long as the worker lives.
 async fn sweep(local: Rc<Local>) {
     loop {
         net::sleep(SWEEP).await;
         local.pools.sweep(local.alarms.now());
         local.trim();
-        net::give_back();
+        net::limits::give_memory_back();
     }
 }
 
@@ -141,7 +140,7 @@ async fn sweep(local: Rc<Local>) {
 async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
     let take = |socket, peer| {
         local.counters.connections.add(1);
-        net::spawn(proxy::serve(socket, peer, listener, local.clone()));
+        proxy::spawn(socket, peer, listener, &local);
     };
     let alarm = local.alarms.alarm();
     loop {

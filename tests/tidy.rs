@@ -17,6 +17,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &[]),
     ("routing", &["message", "model"]),
     ("balance", &["model"]),
+    ("health", &["model"]),
+    ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
     ("snapshot", &["balance", "model", "routing"]),
@@ -28,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("worker", &["mailbox", "metrics", "net", "proxy", "snapshot"]),
     ("config", &["model"]),
-    ("control", &["mailbox", "metrics", "model", "net", "snapshot", "worker"]),
+    ("control", &["config", "health", "mailbox", "metrics", "model", "net", "snapshot", "worker"]),
     ("demo", &["model"]),
     ("platform", &["model", "net"]),
     ("lib", &[]),
@@ -36,16 +38,23 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.
-const PURE: &[&str] = &["message", "model", "routing", "balance", "http1", "proxy_protocol"];
+const PURE: &[&str] =
+    &["message", "model", "routing", "balance", "health", "stickiness", "http1", "proxy_protocol"];
+/// Files of these rooms that are not pure: path, reason.
+const IMPURE_FILES: &[(&str, &str)] = &[
+    ("src/stickiness/keys.rs", "keeps keys in a file; called by control only"),
+    ("src/stickiness/keys/error.rs", "what can go wrong with that file"),
+];
 
 /// What a pure room may not name.
 const IMPURE: &[&str] = &[
-    "Instant",
-    "SystemTime",
+    "Instant::now",
+    "SystemTime::now",
     "TcpStream",
     "TcpListener",
     "UdpSocket",
     "fastrand",
+    "getrandom",
     "libc",
     "monoio",
     "socket2",
@@ -64,7 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("socket2", &["net", "control", "demo"]),
     ("httparse", &["http1"]),
     ("toml", &["config"]),
-    ("serde", &["config"]),
+    ("serde", &["config", "control"]),
     ("schemars", &["config"]),
     ("axum", &["demo"]),
     ("clap", &["cli", "main"]),
@@ -108,7 +117,6 @@ const WORDS: &[(&str, &str)] = &[
     ("passthrough", "tunnel"),
     ("middleware", "a function call"),
     ("utils", "the noun of what it does"),
-    ("util", "the noun of what it does"),
     ("helper", "the noun of what it does"),
     ("helpers", "the noun of what it does"),
     ("fixme", "an issue"),
@@ -146,7 +154,8 @@ const PANICS: &[&str] = &[
     "assert_eq!(",
 ];
 /// Where that is right outside of tests: path, text of the line, reason.
-const PANICS_ALLOWED: &[(&str, &str, &str)] = &[];
+const PANICS_ALLOWED: &[(&str, &str, &str)] =
+    &[("src/stickiness/seal.rs", "only more than 64 GiB are refused", "the text has 67 bytes")];
 
 const LINE_CHARACTERS_MAX: usize = 100;
 
@@ -348,7 +357,9 @@ fn architecture_shows_the_table_of_rooms() {
 #[test]
 fn pure_rooms_name_nothing_impure() {
     let mut findings = Vec::new();
-    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str())) {
+    let is_exempt = |path: &str| IMPURE_FILES.iter().any(|(exempt, _)| *exempt == path);
+    let pure = |source: &Source| PURE.contains(&source.room.as_str()) && !is_exempt(&source.path);
+    for source in sources().into_iter().filter(pure) {
         for (number, line) in source.code() {
             for name in IMPURE.iter().filter(|name| holds_word(without_comment(line), name)) {
                 findings.push(format!("{}:{number}: `{name}` in a pure room", source.path));
@@ -398,7 +409,9 @@ fn nothing_panics_outside_of_tests() {
         for (number, line) in source.code() {
             let code = without_comment(line);
             let panics = PANICS.iter().filter(|text| {
-                code.contains(**text) && !code.contains("debug_assert") && !code.contains("const {")
+                code.contains(**text)
+                    && !code.contains("debug_assert")
+                    && !code.trim_start().starts_with("const ")
             });
             for text in panics {
                 let allowed = PANICS_ALLOWED

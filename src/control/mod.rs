@@ -3,6 +3,8 @@
 //! It runs on ordinary tokio and never on a worker's core loop; workers hear of it through their
 //! mailboxes only. Start with [`run`].
 
+pub mod handle;
+pub mod probe;
 mod start;
 
 use std::fmt;

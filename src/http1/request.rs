@@ -36,6 +36,8 @@ pub fn parse_request(
     let len = match request.parse_with_uninit_headers(rest, &mut slices) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return check_partial(rest).map(|()| Parsed::Partial),
+        // How a version that we do not speak goes on decides between 400 and 505.
+        Err(_) if is_in_version(rest) => return check_partial(rest).map(|()| Parsed::Partial),
         Err(error) => return Err(refine(rest, fields::parse_error(error))),
     };
     let (Some(method), Some(target), Some(version)) =
@@ -85,6 +87,22 @@ fn check_limits(head: &RequestHead, line_bytes: usize) -> Result<(), HeadError> 
         true => Err(HeadError::FieldTooLong),
         false => Ok(()),
     }
+}
+
+/// Whether the bytes end within the version of a request line that is good so far.
+fn is_in_version(bytes: &[u8]) -> bool {
+    let mut words = bytes.split(|&byte| byte == b' ');
+    let (Some([_, ..]), Some([_, ..]), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    let form = b"HTTP/9.9\r";
+    let fits = |(&byte, &form): (&u8, &u8)| match form {
+        b'9' => byte.is_ascii_digit(),
+        form => byte == form,
+    };
+    version.len() <= form.len() && version.iter().zip(form).all(fits)
 }
 
 /// Tells a version that we do not speak and a line that is too long from other nonsense: they

@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -183,26 +183,8 @@ impl Alarm {
         self.table.now.get()
     }
 
-    async fn wait<F: Future>(&self, deadline: u32, idle: bool, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| self.poll(cx, deadline, idle, future.as_mut())).await
-    }
-
-    fn poll<F: Future>(
-        &self,
-        cx: &mut Context<'_>,
-        deadline: u32,
-        idle: bool,
-        future: Pin<&mut F>,
-    ) -> Poll<Option<F::Output>> {
-        if let Poll::Ready(output) = future.poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if self.table.now.get() >= deadline || (idle && self.table.draining.get()) {
-            return Poll::Ready(None);
-        }
-        self.arm(cx.waker(), deadline);
-        Poll::Pending
+    fn wait<F: Future>(&self, deadline: u32, idle: bool, future: F) -> Wait<'_, F> {
+        Wait { alarm: self, deadline, idle, future }
     }
 
     fn arm(&self, waker: &Waker, deadline: u32) {
@@ -214,6 +196,34 @@ impl Alarm {
             Some(known) if known.will_wake(waker) => {}
             _ => wakers[slot] = Some(waker.clone()),
         }
+    }
+}
+
+/// A future with a deadline. Written out because an async function would hold the future twice.
+struct Wait<'a, F> {
+    alarm: &'a Alarm,
+    deadline: u32,
+    idle: bool,
+    future: F,
+}
+
+impl<F: Future> Future for Wait<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (alarm, deadline, idle) = (self.alarm, self.deadline, self.idle);
+        // SAFETY: `future` is pinned whenever `self` is: it is never moved out, and neither a
+        // `Drop` nor an `Unpin` of this type says otherwise.
+        let future = unsafe { self.map_unchecked_mut(|wait| &mut wait.future) };
+        if let Poll::Ready(output) = future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let table = &alarm.table;
+        if table.now.get() >= deadline || (idle && table.draining.get()) {
+            return Poll::Ready(None);
+        }
+        alarm.arm(cx.waker(), deadline);
+        Poll::Pending
     }
 }
 
@@ -232,6 +242,7 @@ impl Drop for Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))

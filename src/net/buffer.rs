@@ -7,8 +7,9 @@ use monoio::buf::{IoBuf, IoBufMut};
 /// Room in front of the bytes, for a head that grew when it was written anew: with it, head and
 /// first body bytes leave in one write.
 pub const HEADROOM_BYTES: usize = 512;
-/// Buffer of a client connection that waits for a request head. Larger heads grow it.
-pub const HEAD_BUFFER_BYTES: usize = 4 * 1024;
+/// Buffer of a client connection that waits for a request head; with its headroom one page.
+/// Larger heads grow it.
+pub const HEAD_BUFFER_BYTES: usize = 4 * 1024 - HEADROOM_BYTES;
 /// Buffer of one direction of a tunnel, until it has been filled.
 pub const TUNNEL_BUFFER_BYTES: usize = 16 * 1024;
 /// Buffer of a response, a request body or a busy tunnel: below 32 KiB a body pays for extra sends.

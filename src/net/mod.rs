@@ -14,7 +14,6 @@ mod contain;
 mod doorbell;
 pub mod limits;
 mod listen;
-mod memory;
 pub mod ring;
 mod socket;
 mod splice;
@@ -28,7 +27,6 @@ pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
 pub use listen::{Acceptor, bind, probe};
-pub use memory::give_back;
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
 

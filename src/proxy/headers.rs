@@ -234,7 +234,7 @@ fn keep_in_request(request: &Request<'_>, options: &HttpOptions, field: &Field) 
             let name = field.name.of(request.bytes);
             let named = request.head.connection_names_fields
                 && is_named(request.bytes, &request.head.fields, name);
-            !named && !(options.drop_invalid_header_fields && !is_valid_name(name))
+            !named && (!options.drop_invalid_header_fields || is_valid_name(name))
         }
     }
 }

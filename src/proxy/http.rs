@@ -16,7 +16,7 @@ use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight};
 
 use super::error::ErrorKind;
-use super::local::Local;
+use super::local::{Counted, Local};
 use super::proxied;
 use super::respond::{Own, Page};
 use super::tunnel;
@@ -38,6 +38,19 @@ pub(super) struct Client {
     pub(super) listener: ListenerId,
     /// Tick of the accept.
     pub(super) opened: u32,
+    _counted: Counted,
+}
+
+impl Client {
+    pub(super) fn new(
+        socket: Socket,
+        peer: SocketAddr,
+        listener: ListenerId,
+        local: &Rc<Local>,
+    ) -> Self {
+        let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
+        Self { socket, alarm, peer, listener, opened, _counted: local.count() }
+    }
 }
 
 /// What an exchange works in; kept by the worker from one to the next, so that a steady stream of
@@ -84,20 +97,12 @@ pub(super) struct Upgrade {
 }
 
 /// Serves a client connection until it closes.
-pub(super) async fn serve(
-    socket: Socket,
-    peer: SocketAddr,
-    listener: ListenerId,
-    local: Rc<Local>,
-) {
-    let opened = local.alarms.now();
-    let alarm = local.alarms.alarm();
-    let mut client = Client { socket, alarm, peer, listener, opened };
+pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
     let mut input = Buffer::default();
-    if proxied::is_expected(&local, listener) {
+    if proxied::is_expected(&local, client.listener) {
         // Boxed like the exchanges below, so that waiting for a request stays small.
         match Box::pin(proxied::read(&client, &local)).await {
-            Some((peer, payload)) => (client.peer, input) = (peer, payload),
+            Some(read) => (client.peer, input) = (read.peer, read.payload),
             None => return,
         }
     }
@@ -234,7 +239,8 @@ async fn read_request(
                 Ok(Parsed::Partial) => {}
                 Err(error) => return Err(NoRequest::Refused(error.into())),
             }
-            deadline.get_or_insert(client.alarm.deadline(listener.settings.head_timeout));
+            let limit = listener.settings.head_timeout;
+            deadline.get_or_insert_with(|| client.alarm.deadline(limit));
         }
         scanned = input.len();
         match deadline {

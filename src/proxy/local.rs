@@ -3,6 +3,7 @@
 //! Everything here belongs to one thread. No borrow of it lives across an `.await`.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ pub struct Local {
     pub engine: Engine,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
-    scratch: RefCell<Vec<Box<Scratch>>>,
+    snapshot: RefCell<Rc<Held>>,
+    scratch: RefCell<Vec<Scratch>>,
     /// Fewest scratch areas kept since the last trim: that many were not needed.
     scratch_spare: Cell<usize>,
     random: RefCell<fastrand::Rng>,
@@ -47,8 +48,20 @@ pub struct Local {
     accept_quiet_until: Cell<u32>,
 }
 
+/// A worker's own hold on a snapshot: cloned per exchange without touching the count that workers
+/// share.
+pub struct Held(Arc<Snapshot>);
+
+impl Deref for Held {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One client connection of a worker; counts until it is dropped.
-pub struct Counted(Rc<Local>);
+pub(super) struct Counted(Rc<Local>);
 
 impl Local {
     /// The things of a new worker on `engine`, which acts on `snapshot`.
@@ -62,7 +75,7 @@ impl Local {
             counters,
             engine,
             date: DateLine::default(),
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
             scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
@@ -73,7 +86,7 @@ impl Local {
 
     /// The picture to act on; taking it touches no memory that another worker writes.
     #[must_use]
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Held> {
         self.snapshot.borrow().clone()
     }
 
@@ -81,7 +94,7 @@ impl Local {
     /// that are gone.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.retain_targets_of(&snapshot);
-        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+        *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
     }
 
     /// A random number; not for secrets.
@@ -92,7 +105,7 @@ impl Local {
 
     /// Counts a client connection.
     #[must_use]
-    pub fn count(self: &Rc<Self>) -> Counted {
+    pub(super) fn count(self: &Rc<Self>) -> Counted {
         self.connections.set(self.connections.get() + 1);
         Counted(self.clone())
     }
@@ -114,14 +127,14 @@ impl Local {
         may
     }
 
-    pub(super) fn take_scratch(&self) -> Box<Scratch> {
+    pub(super) fn take_scratch(&self) -> Scratch {
         let mut kept = self.scratch.borrow_mut();
         let scratch = kept.pop();
         self.scratch_spare.set(self.scratch_spare.get().min(kept.len()));
         scratch.unwrap_or_default()
     }
 
-    /// Frees what connections have not needed for a while.
+    /// Frees what connections have not needed since the last call.
     pub fn trim(&self) {
         self.buffers.trim();
         let mut kept = self.scratch.borrow_mut();
@@ -129,7 +142,7 @@ impl Local {
         self.scratch_spare.set(kept.len());
     }
 
-    pub(super) fn put_scratch(&self, scratch: Box<Scratch>) {
+    pub(super) fn put_scratch(&self, scratch: Scratch) {
         let mut kept = self.scratch.borrow_mut();
         if kept.len() < SCRATCH_KEPT_MAX {
             kept.push(scratch);

@@ -22,28 +22,45 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 pub use error::{ErrorKind, Row};
-pub use local::{Counted, Local};
+pub use local::{Held, Local};
+
+use http::Client;
 
 use crate::model::Mode;
-use crate::net::{Socket, contain};
+use crate::net::{self, Socket, contain};
 use crate::snapshot::ListenerId;
 
-/// Serves one client connection in the mode that its listener has now, until it closes. A panic
-/// ends this connection, is counted, and harms no other.
-pub async fn serve(socket: Socket, peer: SocketAddr, listener: ListenerId, local: Rc<Local>) {
-    let counted = local.count();
+/// Starts to serve a client connection, in the mode that its listener has now, until it closes. A
+/// panic ends this connection, is counted, and harms no other.
+pub fn spawn(socket: Socket, peer: SocketAddr, listener: ListenerId, local: &Rc<Local>) {
     let mode = local.snapshot().listener(listener).map(|listener| listener.settings.mode);
-    let served = match mode {
-        Some(Mode::L7) => contain(http::serve(socket, peer, listener, local.clone())).await,
-        // Boxed: a tunnel is larger than an L7 connection that waits, which would pay for it.
-        Some(Mode::L4) => {
-            contain(Box::pin(tcp::serve(socket, peer, listener, local.clone()))).await
-        }
-        None => Some(()),
-    };
-    if served.is_none() {
-        local.counters.panics.add(1);
+    let Some(mode) = mode else { return };
+    // Boxed: an async function holds an argument twice.
+    let client = Box::new(Client::new(socket, peer, listener, local));
+    let counters = local.clone();
+    let panicked = move || {
+        counters.counters.panics.add(1);
         tracing::error!(client = %peer, "a connection panicked and was closed");
+    };
+    match mode {
+        Mode::L7 => drop(net::spawn(contain(http::serve(client, local.clone()), panicked))),
+        Mode::L4 => drop(net::spawn(contain(tcp::serve(client, local.clone()), panicked))),
     }
-    drop(counted);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: impl Fn(Box<Client>, Rc<Local>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a connection costs while it waits: these and its client, socket and alarm.
+    #[test]
+    fn futures_of_connections_are_small() {
+        assert!(size(http::serve) <= 320, "{}", size(http::serve));
+        assert!(size(tcp::serve) <= 1700, "{}", size(tcp::serve));
+        assert!(size_of::<Client>() <= 160, "{}", size_of::<Client>());
+    }
 }

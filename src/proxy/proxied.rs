@@ -16,10 +16,19 @@ pub(super) fn is_expected(local: &Local, listener: ListenerId) -> bool {
     listener.is_some_and(|listener| listener.settings.accept_proxy_protocol.is_some())
 }
 
-/// Reads the header. Returns the client that it names, else the front itself, and the bytes that
-/// came behind it. `None` closes the connection: the front is not trusted, or sent no header in
+/// What a header says.
+pub(super) struct Proxied {
+    /// The client; the front itself where the header names none.
+    pub(super) peer: SocketAddr,
+    /// Where the client connected to, if the header says so.
+    pub(super) destination: Option<SocketAddr>,
+    /// The bytes that came behind the header.
+    pub(super) payload: Buffer,
+}
+
+/// Reads the header. `None` closes the connection: the front is not trusted, or sent no header in
 /// time.
-pub(super) async fn read(client: &Client, local: &Local) -> Option<(SocketAddr, Buffer)> {
+pub(super) async fn read(client: &Client, local: &Local) -> Option<Proxied> {
     let deadline = {
         let snapshot = local.snapshot();
         let settings = &snapshot.listener(client.listener)?.settings;
@@ -41,8 +50,11 @@ pub(super) async fn read(client: &Client, local: &Local) -> Option<(SocketAddr, 
             Decoded::Incomplete => {}
             Decoded::Complete { header_bytes, addresses } => {
                 buffer.consume(header_bytes);
-                let peer = addresses.map_or(client.peer, |addresses| addresses.source);
-                return Some((peer, buffer));
+                return Some(Proxied {
+                    peer: addresses.map_or(client.peer, |addresses| addresses.source),
+                    destination: addresses.map(|addresses| addresses.destination),
+                    payload: buffer,
+                });
             }
         }
     }

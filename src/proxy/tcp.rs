@@ -1,13 +1,12 @@
 //! One L4 client connection: bound to one target connection, never read.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::model::{Action, Retry};
 use crate::net::{Buffer, Socket};
 use crate::proxy_protocol::{self, Addresses};
-use crate::snapshot::{ListenerId, Load, OwnedInFlight};
+use crate::snapshot::{Load, OwnedInFlight};
 
 use super::connect::{self, Tried};
 use super::http::Client;
@@ -23,15 +22,7 @@ struct Bound {
 }
 
 /// Serves a client connection until it closes.
-pub(super) async fn serve(
-    socket: Socket,
-    peer: SocketAddr,
-    listener: ListenerId,
-    local: Rc<Local>,
-) {
-    let opened = local.alarms.now();
-    let alarm = local.alarms.alarm();
-    let mut client = Client { socket, alarm, peer, listener, opened };
+pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
     // Boxed, so that the connection keeps only what the tunnel needs.
     let Some(bound) = Box::pin(bind(&mut client, &local)).await else {
         // No target: as a Classic ELB does, the connection is closed without a word.
@@ -45,8 +36,10 @@ pub(super) async fn serve(
 /// Connects to a target. Until a byte has moved, the next one may be tried.
 async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
     let mut early = Buffer::default();
+    let mut destination = None;
     if proxied::is_expected(local, client.listener) {
-        (client.peer, early) = proxied::read(client, local).await?;
+        let read = proxied::read(client, local).await?;
+        (client.peer, destination, early) = (read.peer, read.destination, read.payload);
     }
     let snapshot = local.snapshot();
     let settings = &snapshot.listener(client.listener)?.settings;
@@ -59,7 +52,10 @@ async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
         let connected = connect::connect(group, target, true, &client.alarm, local).await;
         if let Ok((socket, _)) = connected {
             if let Some(version) = settings.proxy_protocol {
-                let destination = client.socket.local_address().ok()?;
+                let destination = match destination {
+                    Some(destination) => destination,
+                    None => client.socket.local_address().ok()?,
+                };
                 let addresses = Addresses { source: client.peer, destination };
                 let mut header = local.buffers.head();
                 proxy_protocol::encode(version, &addresses, header.tail());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
@@ -18,6 +18,7 @@ pub struct Ringway {
     child: Child,
     lines: Receiver<String>,
     stderr: Arc<Mutex<String>>,
+    collector: Option<JoinHandle<()>>,
 }
 
 impl Ringway {
@@ -31,8 +32,8 @@ impl Ringway {
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|l| send.send(l)));
         let stderr = Arc::new(Mutex::new(String::new()));
         let (pipe, log) = (child.stderr.take().expect("piped"), Arc::clone(&stderr));
-        thread::spawn(move || collect(pipe, &log));
-        Self { child, lines, stderr }
+        let collector = Some(thread::spawn(move || collect(pipe, &log)));
+        Self { child, lines, stderr, collector }
     }
 
     /// Runs `ringway` to its end.
@@ -44,6 +45,8 @@ impl Ringway {
             stdout.push('\n');
         }
         let status = process.wait(DEADLINE);
+        // Its end is not yet the end of what it wrote.
+        process.collector.take().map(JoinHandle::join);
         let stderr = process.stderr().into_bytes();
         Output { status, stdout: stdout.into_bytes(), stderr }
     }
