@@ -478,6 +478,18 @@ fn every_module_begins_by_saying_what_it_is() {
 }
 
 #[test]
+fn tests_come_last() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let behind = source.text.lines().enumerate().skip(source.code_lines + 2);
+        let items = behind.filter(|(_, line)| line.starts_with(|c: char| !c.is_whitespace()));
+        let items = items.filter(|(_, line)| *line != "}");
+        findings.extend(items.map(|(at, _)| format!("{}:{}", source.path, at + 1)));
+    }
+    expect_none("code behind the tests, where no other rule sees it", &findings);
+}
+
+#[test]
 fn files_are_short() {
     let mut findings = Vec::new();
     let mut needed = BTreeSet::new();
