@@ -146,6 +146,7 @@ async fn sweep(local: Rc<Local>) {
     loop {
         net::sleep(SWEEP).await;
         local.pools.sweep(local.alarms.now());
+        local.trim();
         net::limits::give_memory_back();
     }
 }

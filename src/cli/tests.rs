@@ -1,3 +1,5 @@
+//! Help texts, completions and man pages, as a newcomer meets them.
+
 use std::fs;
 
 use clap::CommandFactory;

@@ -1,3 +1,5 @@
+//! Configuration texts: what they mean, and what is said about the wrong ones.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -135,13 +135,7 @@ pub(super) fn survey(server: &Server) -> Result<Ground, StartError> {
     if let Some(unusable) = unusable {
         tracing::warn!("{unusable}; running on epoll");
     }
-    match limits::raise_open_files() {
-        Ok(files) => tracing::info!(files, "limit of open files; a proxied connection takes two"),
-        Err(error) => tracing::warn!(
-            %error,
-            "cannot raise the limit of open files; raise it with `ulimit -n` or LimitNOFILE="
-        ),
-    }
+    set_limits();
     let workers = match server.workers {
         Workers::Auto => core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1)),
         Workers::Count(count) => count.get(),
@@ -209,5 +203,21 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         std::process::abort();
+    }
+}
+
+fn set_limits() {
+    if let Err(error) = limits::refuse_huge_pages() {
+        tracing::warn!(%error, "cannot turn huge pages off; idle connections take more memory");
+    }
+    match limits::raise_open_files() {
+        Ok(files) => tracing::info!(
+            files,
+            "open files are limited to this many; a proxied connection takes two"
+        ),
+        Err(error) => tracing::warn!(
+            %error,
+            "cannot raise the limit of open files; raise it with `ulimit -n` or LimitNOFILE="
+        ),
     }
 }

@@ -1,3 +1,5 @@
+//! The demo's targets over real sockets, and the model that it runs.
+
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;

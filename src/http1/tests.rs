@@ -1,3 +1,5 @@
+//! Heads by example, and properties that hold for any bytes.
+
 use super::*;
 use crate::message::{BodyLength, FieldKind, Method, RequestHead, ResponseHead};
 use crate::model::DesyncMitigation::{Defensive, Strictest};
@@ -208,7 +210,8 @@ proptest! {
     fn nearly_good_requests_never_panic_and_are_written_anew_as_they_were_read(
         at in 0_usize..90, byte in any::<u8>(), insert in any::<bool>(),
     ) {
-        let mut bytes = b"POST /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nX-A: b\r\nContent-Length: 5\r\nConnection: x\r\n\r\n".to_vec();
+        let mut bytes = b"POST /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nX-A: b\r\n\
+            Content-Length: 5\r\nConnection: x\r\n\r\n".to_vec();
         let at = at.min(bytes.len() - 1);
         if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
         let mut head = RequestHead::default();

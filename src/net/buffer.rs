@@ -160,7 +160,15 @@ unsafe impl IoBufMut for Buffer {
 /// turns the same few, which stay in its cache.
 #[derive(Default)]
 pub struct Buffers {
-    kept: RefCell<[Vec<Buffer>; 4]>,
+    kept: RefCell<[Stock; 4]>,
+}
+
+/// Buffers of one size.
+#[derive(Default)]
+struct Stock {
+    buffers: Vec<Buffer>,
+    /// Fewest buffers here since the last trim: that many were not needed.
+    spare: usize,
 }
 
 impl Buffers {
@@ -189,7 +197,18 @@ impl Buffers {
     }
 
     fn take(&self, class: usize, room: usize) -> Buffer {
-        self.kept.borrow_mut()[class].pop().unwrap_or_else(|| Buffer::with_room(room))
+        let stock = &mut self.kept.borrow_mut()[class];
+        let buffer = stock.buffers.pop();
+        stock.spare = stock.spare.min(stock.buffers.len());
+        buffer.unwrap_or_else(|| Buffer::with_room(room))
+    }
+
+    /// Frees the buffers that have not been lent since the last call.
+    pub fn trim(&self) {
+        for stock in self.kept.borrow_mut().iter_mut() {
+            stock.buffers.drain(..stock.spare);
+            stock.spare = stock.buffers.len();
+        }
     }
 
     /// Takes a buffer back; its bytes are forgotten.
@@ -201,7 +220,7 @@ impl Buffers {
             BULK_BUFFER_BYTES => 3,
             _ => return,
         };
-        let kept = &mut self.kept.borrow_mut()[class];
+        let kept = &mut self.kept.borrow_mut()[class].buffers;
         if kept.len() < KEPT_MAX[class] {
             buffer.clear();
             kept.push(buffer);
@@ -245,5 +264,19 @@ mod tests {
         let buffer = buffers.head();
         assert!(buffer.is_empty());
         assert_eq!(buffer.filled().as_ptr(), address);
+    }
+    #[test]
+    fn trim_frees_what_was_not_lent_since_the_last_one() {
+        let buffers = Buffers::default();
+        let lent = [buffers.head(), buffers.head(), buffers.head()];
+        lent.into_iter().for_each(|buffer| buffers.put(buffer));
+        let count = || buffers.kept.borrow()[0].buffers.len();
+        buffers.trim();
+        assert_eq!(count(), 3, "all three were in use");
+        buffers.put(buffers.head());
+        buffers.trim();
+        assert_eq!(count(), 1, "one was");
+        buffers.trim();
+        assert_eq!(count(), 0);
     }
 }

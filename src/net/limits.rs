@@ -28,3 +28,16 @@ pub fn give_memory_back() {
     // SAFETY: collects the calling thread's heap; does nothing where mimalloc is not in use.
     unsafe { libmimalloc_sys::mi_collect(false) };
 }
+
+/// Turns transparent huge pages off for the process. With them, a few free kilobytes between the
+/// states of idle connections become megabytes in use.
+///
+/// # Errors
+/// When the kernel refuses; the process then only uses more memory.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    // SAFETY: takes numbers only and touches no memory of ours.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -37,7 +37,7 @@ pub(super) struct Arrival<'a> {
 #[derive(Default)]
 struct Survey {
     has_length: bool,
-    host: Option<Span>,
+    has_host: bool,
     forwarded_for: bool,
     trace: Option<Span>,
 }
@@ -95,7 +95,7 @@ fn survey(request: &Request<'_>) -> Result<Survey, ErrorKind> {
     for field in &request.head.fields {
         match field.kind {
             FieldKind::ContentLength => survey.has_length = true,
-            FieldKind::Host => survey.host = Some(field.value),
+            FieldKind::Host => survey.has_host = true,
             FieldKind::TraceId => survey.trace = survey.trace.or(Some(field.value)),
             FieldKind::ForwardedFor => {
                 survey.forwarded_for = true;
@@ -167,8 +167,10 @@ fn address_and_port(peer: SocketAddr, out: &mut Vec<u8>) {
 /// Appends the value of Host (AWS: `routing.http.preserve_host_header.enabled`).
 fn host(request: &Request<'_>, survey: &Survey, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
     let settings = &arrival.listener.settings;
-    if let Some(host) = survey.host.filter(|_| settings.http.preserve_host_header) {
-        out.extend_from_slice(host.of(request.bytes));
+    if settings.http.preserve_host_header && survey.has_host {
+        // The Host field, or the authority of an absolute target, by which the request was routed
+        // and which replaces a Host that says otherwise (RFC 9112 §3.2.2).
+        out.extend_from_slice(request.head.authority.of(request.bytes));
         return;
     }
     let port = settings.address.port();

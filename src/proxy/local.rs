@@ -41,6 +41,8 @@ pub struct Local {
     pub(super) date: DateLine,
     snapshot: RefCell<Rc<Held>>,
     scratch: RefCell<Vec<Scratch>>,
+    /// Fewest scratch areas kept since the last trim: that many were not needed.
+    scratch_spare: Cell<usize>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
     /// Tick before which no further warning about accepting is logged.
@@ -77,6 +79,7 @@ impl Local {
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
+            scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             connections: Cell::new(0),
             accept_quiet_until: Cell::new(0),
@@ -139,7 +142,18 @@ impl Local {
     }
 
     pub(super) fn take_scratch(&self) -> Scratch {
-        self.scratch.borrow_mut().pop().unwrap_or_default()
+        let mut kept = self.scratch.borrow_mut();
+        let scratch = kept.pop();
+        self.scratch_spare.set(self.scratch_spare.get().min(kept.len()));
+        scratch.unwrap_or_default()
+    }
+
+    /// Frees what connections have not needed since the last call.
+    pub fn trim(&self) {
+        self.buffers.trim();
+        let mut kept = self.scratch.borrow_mut();
+        kept.drain(..self.scratch_spare.get());
+        self.scratch_spare.set(kept.len());
     }
 
     pub(super) fn put_scratch(&self, scratch: Scratch) {

@@ -1,3 +1,5 @@
+//! Headers by example, read back by an independent decoder, and properties for any bytes.
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ppp::v2::{Builder, Command, Header, Protocol, Type, Version};

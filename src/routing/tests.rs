@@ -350,7 +350,8 @@ fn conditions() -> impl Strategy<Value = Condition> {
         2 => patterns("", "aB.").prop_map(Condition::HostHeader),
         1 => patterns("", "ab/").prop_map(Condition::PathPattern),
         1 => regex_of_path.prop_map(Condition::PathPattern),
-        1 => patterns("", "aB").prop_map(|values| Condition::HttpHeader { name: "X".into(), values }),
+        1 => patterns("", "aB")
+            .prop_map(|values| Condition::HttpHeader { name: "X".into(), values }),
         1 => method.prop_map(|method| Condition::HttpRequestMethod(vec![method])),
         1 => vec(pair, 1..3).prop_map(Condition::QueryString),
         1 => (0_u8..3).prop_map(|n| source_ip(&format!("10.0.{n}.0/24"))),

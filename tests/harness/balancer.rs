@@ -24,7 +24,7 @@ pub struct Ringway {
 impl Ringway {
     /// Starts `ringway` with these arguments.
     pub fn spawn(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        let mut command = Command::new(binary());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start ringway");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -92,6 +92,12 @@ impl Ringway {
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_some()
     }
+}
+
+/// The program under test: the one that cargo built along with the tests, or the release build that
+/// `RINGWAY_RELEASE_BIN` names.
+fn binary() -> String {
+    std::env::var("RINGWAY_RELEASE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringway").into())
 }
 
 fn collect(mut pipe: impl Read, log: &Mutex<String>) {

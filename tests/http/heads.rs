@@ -122,6 +122,7 @@ fn host_is_lower_cased_and_has_the_port_unless_preserved() {
         ("", "GET /x HTTP/1.0\r\nHost: Example.com\r\n\r\n", "example.com:PORT"),
         (preserve, "GET /x HTTP/1.1\r\nHost: example.com\r\n\r\n", "example.com"),
         (preserve, "GET /x HTTP/1.1\r\nHost: Example.COM:80\r\n\r\n", "Example.COM:80"),
+        (preserve, "GET http://Name/x HTTP/1.1\r\nHost: other\r\n\r\n", "Name"),
     ];
     for (lines, request, expected) in cases {
         let (received, _, port) = forwarded(lines, request);

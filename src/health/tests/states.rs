@@ -1,3 +1,5 @@
+//! The state machine of one target, by example.
+
 use crate::health::*;
 use crate::model::{HealthCheck, HealthyMin};
 

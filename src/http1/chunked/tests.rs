@@ -1,3 +1,5 @@
+//! Chunked bodies by example: good ones, and one for each rule that can be broken.
+
 use super::*;
 
 /// What came out of a decoder that was fed pieces.

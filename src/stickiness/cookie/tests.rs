@@ -1,3 +1,5 @@
+//! Cookies in heads, by example and for any bytes.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

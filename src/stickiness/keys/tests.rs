@@ -1,3 +1,5 @@
+//! Key files: made, read, turned, refused.
+
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Sealed values: what opens again, and what does not.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Everything that has to pass before a change is merged. CI runs exactly this (.ci/run).
+#
+# Steps, the fast ones first; the first that fails ends it:
+#   tools      installs by package name what is missing: a C compiler, curl, python3, wrk, oha
+#   format     cargo fmt --check
+#   lint       cargo clippy --all-targets, warnings are errors
+#   unit       unit and property tests, and tests/tidy.rs
+#   io_uring   end-to-end tests on io_uring (left out, with a line saying so, where it is off)
+#   epoll      end-to-end tests that move bytes, once more on epoll
+#   release    the optimised build
+#   load       wrk and oha against the release build, on both drivers
+#   memory     idle connections and large bodies against the release build
+#   docs       cargo doc, warnings are errors
+#
+# Needs cargo and, only where something is missing, apt-get as root or with sudo. Set
+# RINGWAY_TEST_BODY_GIB, RINGWAY_TEST_SECONDS or RINGWAY_TEST_REQUESTS for more than the default.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Tests with sockets of their own, whatever the driver, and those that a driver can change.
+common_tests=(cli conf harness_alone)
+driver_tests=(framing http rules stop tcp)
+measuring_tests=(load memory)
+
+current=none
+summary=()
+
+report() {
+    local status=$?
+    printf '\n%s\n' "----- times -----" "${summary[@]}"
+    if [ "$status" -ne 0 ]; then
+        printf 'check.sh: FAILED in step "%s" (exit status %s)\n' "$current" "$status"
+    fi
+}
+trap report EXIT
+
+step() {
+    current=$1
+    shift
+    local began=$SECONDS
+    printf '\n===== %s =====\n' "$current"
+    "$@"
+    summary+=("$(printf '%-10s %4s s' "$current" "$((SECONDS - began))")")
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        printf 'check.sh: needs root or sudo for: %s\n' "$*"
+        return 1
+    fi
+}
+
+tools() {
+    local command packages=()
+    local -A package=([cc]=build-essential [curl]=curl [python3]=python3 [wrk]=wrk)
+    for command in "${!package[@]}"; do
+        command -v "$command" >/dev/null || packages+=("${package[$command]}")
+    done
+    if [ "${#packages[@]}" -gt 0 ]; then
+        as_root apt-get update
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends "${packages[@]}"
+    fi
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+    export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    command -v oha >/dev/null || cargo install oha --locked
+    for command in "${!package[@]}" oha; do
+        printf '%-8s %s\n' "$command" "$(command -v "$command")"
+    done
+}
+
+# Fails when an end-to-end test exists that no step runs.
+every_test_is_listed() {
+    local path name
+    for path in tests/*.rs tests/*/main.rs; do
+        name=$(basename "${path%/main.rs}" .rs)
+        case " tidy ${common_tests[*]} ${driver_tests[*]} ${measuring_tests[*]} " in
+        *" $name "*) ;;
+        *)
+            printf 'check.sh: tests/%s is run by no step; name it in scripts/check.sh\n' "$name"
+            return 1
+            ;;
+        esac
+    done
+}
+
+tests() {
+    local name names=()
+    for name in "$@"; do
+        names+=(--test "$name")
+    done
+    cargo test "${names[@]}"
+}
+
+unit() {
+    every_test_is_listed
+    cargo test --lib --bins --test tidy
+}
+
+io_uring_usable() {
+    cargo run --quiet -- version | grep -q '^io_uring  usable'
+}
+
+io_uring() {
+    if io_uring_usable; then
+        RINGWAY_TEST_DRIVER=io_uring tests "${common_tests[@]}" "${driver_tests[@]}"
+    else
+        cargo run --quiet -- version
+        printf 'io_uring is not usable here: its end-to-end tests are LEFT OUT\n'
+        tests "${common_tests[@]}"
+    fi
+}
+
+epoll() {
+    RINGWAY_TEST_DRIVER=epoll tests "${driver_tests[@]}"
+}
+
+release_build() {
+    cargo build --release
+    RINGWAY_RELEASE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/ringway"
+    export RINGWAY_RELEASE_BIN
+}
+
+load() {
+    if io_uring_usable; then
+        RINGWAY_TEST_DRIVER=io_uring cargo test --test load -- --nocapture
+    fi
+    RINGWAY_TEST_DRIVER=epoll cargo test --test load -- --nocapture
+}
+
+memory() {
+    cargo test --test memory -- --nocapture
+}
+
+step tools tools
+step format cargo fmt --check
+step lint cargo clippy --all-targets -- -D warnings
+step unit unit
+step io_uring io_uring
+step epoll epoll
+step release release_build
+step load load
+step memory memory
+step docs env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
+printf '\nevery step passed in %s s\n' "$SECONDS"
