@@ -21,20 +21,46 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
-    ("snapshot", &["balance", "model", "routing"]),
+    ("snapshot", &["balance", "health", "model", "routing", "stickiness"]),
     ("net", &["model"]),
-    ("mailbox", &["net", "snapshot"]),
+    ("mailbox", &["metrics", "net", "snapshot"]),
     (
         "proxy",
-        &["http1", "message", "metrics", "model", "net", "proxy_protocol", "routing", "snapshot"],
+        &[
+            "http1",
+            "message",
+            "metrics",
+            "model",
+            "net",
+            "proxy_protocol",
+            "routing",
+            "snapshot",
+            "stickiness",
+        ],
     ),
     ("worker", &["mailbox", "metrics", "net", "proxy", "snapshot"]),
     ("config", &["model"]),
-    ("control", &["config", "health", "mailbox", "metrics", "model", "net", "snapshot", "worker"]),
-    ("demo", &["model"]),
+    ("overlay", &["config", "model"]),
+    (
+        "control",
+        &[
+            "config",
+            "health",
+            "mailbox",
+            "metrics",
+            "model",
+            "net",
+            "overlay",
+            "routing",
+            "snapshot",
+            "stickiness",
+            "worker",
+        ],
+    ),
+    ("demo", &[]),
     ("platform", &["model", "net"]),
     ("lib", &[]),
-    ("main", &["cli", "config", "control", "demo", "model", "platform"]),
+    ("main", &["cli", "config", "control", "demo", "platform"]),
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.
@@ -72,8 +98,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("io_uring", &["net"]),
     ("socket2", &["net", "control", "demo"]),
     ("httparse", &["http1"]),
-    ("toml", &["config"]),
-    ("serde", &["config", "control"]),
+    ("toml", &["config", "overlay"]),
+    ("serde", &["config", "control", "overlay"]),
     ("schemars", &["config"]),
     ("axum", &["demo"]),
     ("clap", &["cli", "main"]),
@@ -85,15 +111,8 @@ const FILE_LINES_MAX: usize = 800;
 /// Files beyond this are on the list below.
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[
-    ("src/model.rs", 720, "every noun of the configuration, and no logic"),
-    (
-        "src/config/file.rs",
-        540,
-        "the mirror of every key of the file: a table in the form of types",
-    ),
-    ("src/proxy/forward.rs", 500, "one story, from a request's head to its response's last byte"),
-];
+const LONG_FILES: &[(&str, usize, &str)] =
+    &[("src/model.rs", 720, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;

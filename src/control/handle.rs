@@ -262,7 +262,6 @@ pub struct TargetStatus {
 }
 
 /// Seconds since 1970.
-
 pub type Seconds = u64;
 
 impl ChangeError {

@@ -162,8 +162,11 @@ impl Registry {
 
     /// Looks for targets that fail more than their peers; once per [`anomaly::WINDOW`].
     pub(super) fn reweigh(&mut self, now: Instant) -> bool {
-        let groups = self.groups.values_mut().filter(|group| group.settings.anomaly_mitigation);
-        groups.fold(false, |changed, group| group.reweigh(now) || changed)
+        let mut changed = false;
+        for group in self.groups.values_mut().filter(|group| group.settings.anomaly_mitigation) {
+            changed |= group.reweigh(now);
+        }
+        changed
     }
 
     /// The views of the groups of `model`, in its order.

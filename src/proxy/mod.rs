@@ -1,10 +1,12 @@
 //! One client connection from its first byte to its close, at either layer.
 //!
 //! `http` is the life of an L7 connection and of each request on it, `forward` the part that
-//! involves a target, `tcp` the life of an L4 connection, `tunnel` what both end in when bytes
-//! are only moved. `headers` and `respond` write heads, `error` is the table of what can go wrong.
-//! Everything a connection borrows from its worker is in [`Local`].
+//! involves targets, `attempt` one try at one of them, `tcp` the life of an L4 connection,
+//! `tunnel` what both end in when bytes are only moved. `headers` and `respond` write heads,
+//! `sticky` binds clients to targets, `error` is the table of what can go wrong. Everything a
+//! connection borrows from its worker is in [`Local`].
 
+mod attempt;
 mod body;
 mod connect;
 mod error;

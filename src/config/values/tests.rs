@@ -1,3 +1,5 @@
+//! Values of keys: what they are read as, and what is said about the wrong ones.
+
 use super::*;
 
 #[test]

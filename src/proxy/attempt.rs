@@ -1,0 +1,329 @@
+//! One try of a request at one target, over one connection: the request goes out while the
+//! response is awaited, so a target may answer before it has read everything.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::http1::{Parsed, parse_response};
+use crate::message::{Method, ResponseHead, Version};
+use crate::net::{Buffer, Liveness, Socket};
+use crate::snapshot::{GroupView, TargetView};
+
+use super::body::{Body, Pace, Stop, relay, write};
+use super::error::ErrorKind;
+use super::headers::{self, Persistence, Shown};
+use super::http::Client;
+use super::local::Local;
+use super::sticky::Binding;
+
+/// How often a client that waits for a response is looked at: one that has reset its connection
+/// needs no response any more.
+const CLIENT_CHECK: Duration = Duration::from_secs(1);
+
+/// A request as it is sent, the same to each target that is tried.
+pub(super) struct Outgoing {
+    /// Head, and what of the body had come with it.
+    pub(super) bytes: Buffer,
+    /// Number of those bytes.
+    pub(super) len: usize,
+    /// The rest of the body, which goes from socket to socket.
+    pub(super) body: Body,
+}
+
+/// What the rest of an exchange needs of the request, whose bytes are gone.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) websocket: bool,
+    pub(super) persists: bool,
+}
+
+/// Why an attempt failed.
+pub(super) struct Failure {
+    pub(super) kind: ErrorKind,
+    /// How the end of the response was to be shown, if it has begun at the client.
+    pub(super) begun: Option<Shown>,
+    /// Whether the target had sent any byte.
+    pub(super) answered: bool,
+}
+
+/// How an attempt succeeded.
+pub(super) struct Reply {
+    /// Whether the target connection can be used again.
+    pub(super) reusable: bool,
+    /// Whether the client connection stays open.
+    pub(super) keep: bool,
+    /// Whether both connections have become a tunnel.
+    pub(super) upgraded: bool,
+}
+
+impl Failure {
+    /// A failure before anything was sent to the target.
+    pub(super) fn early(kind: ErrorKind) -> Self {
+        Self { kind, begun: None, answered: false }
+    }
+
+    /// Whether the same request may be sent once more after a reused connection failed: the
+    /// target closed it before it answered, most likely before it read the request.
+    pub(super) fn is_harmless(&self, asked: Asked) -> bool {
+        self.kind == ErrorKind::ConnectionTerminated
+            && !self.answered
+            && asked.method.is_idempotent()
+    }
+}
+
+/// One try of a request at one target, over one connection.
+pub(super) struct Attempt<'a> {
+    pub(super) client: &'a Client,
+    pub(super) local: &'a Local,
+    pub(super) group: &'a GroupView,
+    pub(super) target: &'a TargetView,
+    pub(super) binding: &'a Binding<'a>,
+    pub(super) socket: &'a Socket,
+    pub(super) asked: Asked,
+    pub(super) idle_timeout: Duration,
+    /// Tick at which bytes last moved in either direction.
+    pub(super) moved: &'a Cell<u32>,
+    /// Whether the whole request has been sent.
+    pub(super) whole: &'a Cell<bool>,
+    /// Set once the response has begun at the client.
+    pub(super) begun: Cell<Option<Shown>>,
+}
+
+impl Attempt<'_> {
+    pub(super) async fn run(
+        &self,
+        outgoing: &mut Outgoing,
+        rest: &mut Vec<u8>,
+        response: &mut ResponseHead,
+        head: &mut Vec<u8>,
+    ) -> Result<Reply, Failure> {
+        let bytes = std::mem::take(&mut outgoing.bytes);
+        let written = self
+            .client
+            .alarm
+            .within(self.group.settings.response_timeout, self.socket.write(bytes));
+        match written.await {
+            // A target that has closed its side may have answered before: read what it said.
+            Some((Ok(()) | Err(_), bytes)) => outgoing.bytes = bytes,
+            None => return Err(Failure::early(ErrorKind::HttpResponseTimeout)),
+        }
+        self.moved.set(self.client.alarm.now());
+        if outgoing.body.is_done() {
+            return self.reply(response, head).await;
+        }
+        self.exchange_bodies(&mut outgoing.body, rest, response, head).await
+    }
+
+    /// Sends the rest of the request while the response is awaited and relayed.
+    async fn exchange_bodies(
+        &self,
+        body: &mut Body,
+        rest: &mut Vec<u8>,
+        response: &mut ResponseHead,
+        head: &mut Vec<u8>,
+    ) -> Result<Reply, Failure> {
+        let mut upload = pin!(self.upload(body, rest));
+        let mut reply = pin!(self.reply(response, head));
+        let mut uploading = true;
+        poll_fn(|cx| {
+            if uploading && let Poll::Ready(result) = upload.as_mut().poll(cx) {
+                uploading = false;
+                if let Err(kind) = result {
+                    let begun = self.begun.get();
+                    return Poll::Ready(Err(Failure { kind, begun, answered: true }));
+                }
+            }
+            reply.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Sends the rest of the request body. A target that stops reading is no error here: it may
+    /// have answered already.
+    async fn upload(&self, body: &mut Body, rest: &mut Vec<u8>) -> Result<(), ErrorKind> {
+        let pace = Pace { alarm: &self.client.alarm, limit: self.idle_timeout, moved: self.moved };
+        let buffer = self.local.buffers.body();
+        let (from, to) = (&self.client.socket, self.socket);
+        match relay(from, to, body, buffer, rest, pace, self.local).await {
+            Ok(buffer) => {
+                self.local.buffers.put(buffer);
+                self.whole.set(true);
+                Ok(())
+            }
+            Err(Stop::To | Stop::ToTimeout) => Ok(()),
+            Err(Stop::From | Stop::Framing) => Err(ErrorKind::HttpRequestError),
+            Err(Stop::FromTimeout) => Err(ErrorKind::HttpRequestTimeout),
+        }
+    }
+
+    /// Reads the response and relays it.
+    async fn reply(
+        &self,
+        response: &mut ResponseHead,
+        head: &mut Vec<u8>,
+    ) -> Result<Reply, Failure> {
+        let mut buffer = self.read_head(response).await?;
+        if response.status == 101 {
+            return self.upgrade(response, head, buffer).await;
+        }
+        let shown = headers::shown(response, self.asked.version);
+        let keep = self.asked.persists && self.whole.get() && shown != Shown::Close;
+        let keep = keep && !self.local.alarms.is_draining();
+        let persistence =
+            if keep { Persistence::Keep(self.asked.version) } else { Persistence::Close };
+        head.clear();
+        let bytes = buffer.filled();
+        headers::response(response, bytes, self.asked.method, shown, persistence, head);
+        self.finish_head(response, bytes, head);
+        let length = response.body;
+        buffer.consume(response.bytes);
+        let mut body = Body::of_response(length, shown);
+        // What a target sends behind its response answers nothing: it is dropped here, and the
+        // connection with it.
+        let mut excess = Vec::new();
+        let answered = |kind| Failure { kind, begun: None, answered: true };
+        body.take(&mut buffer, &mut excess).map_err(|_| answered(ErrorKind::HttpProtocolError))?;
+        self.begun.set(Some(shown));
+        let sent = self.send_start(head, buffer).await;
+        let ended = match sent {
+            Ok(buffer) => self.relay_rest(&mut body, buffer, &mut excess).await,
+            Err(stop) => Err(stop),
+        };
+        match ended {
+            Ok(buffer) => self.local.buffers.put(buffer),
+            Err(stop) => return Err(response_failure(&stop, shown)),
+        }
+        let reusable = response.persistent && excess.is_empty();
+        Ok(Reply { reusable, keep, upgraded: false })
+    }
+
+    /// Ends the head for the client with the cookies that bind it, and notes how the target did.
+    fn finish_head(&self, response: &ResponseHead, bytes: &[u8], head: &mut Vec<u8>) {
+        self.binding.write(self.group, self.target, response, bytes, self.local, head);
+        head.extend_from_slice(b"\r\n");
+        match response.status {
+            500.. => self.target.load.failed(),
+            _ => self.target.load.succeeded(),
+        }
+    }
+
+    async fn relay_rest(
+        &self,
+        body: &mut Body,
+        buffer: Buffer,
+        excess: &mut Vec<u8>,
+    ) -> Result<Buffer, Stop> {
+        if body.is_done() {
+            return Ok(buffer);
+        }
+        let (from, to) = (self.socket, &self.client.socket);
+        relay(from, to, body, buffer, excess, self.pace(), self.local).await
+    }
+
+    fn pace(&self) -> Pace<'_> {
+        Pace { alarm: &self.client.alarm, limit: self.idle_timeout, moved: self.moved }
+    }
+
+    /// Sends the response head and the first bytes of the body, in one write where they fit.
+    async fn send_start(&self, head: &[u8], mut buffer: Buffer) -> Result<Buffer, Stop> {
+        if !buffer.prepend(head) {
+            let mut start = self.local.buffers.head();
+            start.tail().extend_from_slice(head);
+            let start = write(&self.client.socket, start, self.pace()).await?;
+            self.local.buffers.put(start);
+        }
+        write(&self.client.socket, buffer, self.pace()).await
+    }
+
+    /// Reads until a whole response head is there that is not an interim one.
+    async fn read_head(&self, head: &mut ResponseHead) -> Result<Buffer, Failure> {
+        let mut buffer = self.local.buffers.body();
+        let mut answered = false;
+        loop {
+            if !buffer.is_empty() {
+                answered = true;
+                let parsed = parse_response(buffer.filled(), self.asked.method, head);
+                match parsed {
+                    Ok(Parsed::Complete) if matches!(head.status, 100 | 102..=199) => {
+                        buffer.consume(head.bytes);
+                        continue;
+                    }
+                    Ok(Parsed::Complete) => return Ok(buffer),
+                    Ok(Parsed::Partial) => {}
+                    Err(error) => {
+                        let kind = ErrorKind::of_response(error);
+                        return Err(Failure { kind, begun: None, answered });
+                    }
+                }
+            }
+            buffer.reserve(1);
+            let read = self.wait_for_target(buffer).await;
+            buffer = read.map_err(|kind| Failure { kind, begun: None, answered })?;
+        }
+    }
+
+    /// Reads some bytes of the response head. Looks now and then whether the client still waits.
+    async fn wait_for_target(&self, buffer: Buffer) -> Result<Buffer, ErrorKind> {
+        let alarm = &self.client.alarm;
+        let mut read = pin!(self.socket.read(buffer));
+        loop {
+            if let Some((count, buffer)) = alarm.within(CLIENT_CHECK, read.as_mut()).await {
+                return match count {
+                    Ok(1..) => Ok(buffer),
+                    Ok(0) | Err(_) => Err(ErrorKind::ConnectionTerminated),
+                };
+            }
+            if alarm.is_cut() {
+                return Err(ErrorKind::DeregistrationDelay);
+            }
+            let silence = alarm.now().saturating_sub(self.moved.get());
+            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
+                return Err(ErrorKind::HttpResponseTimeout);
+            }
+            // A client that has only ended its direction still reads.
+            if self.client.socket.liveness() == Liveness::Broken {
+                return Err(ErrorKind::ClientClosed);
+            }
+        }
+    }
+
+    /// Tells the client that the target has agreed to a tunnel.
+    async fn upgrade(
+        &self,
+        response: &ResponseHead,
+        head: &mut Vec<u8>,
+        mut buffer: Buffer,
+    ) -> Result<Reply, Failure> {
+        if !self.asked.websocket {
+            let kind = ErrorKind::HttpProtocolError;
+            return Err(Failure { kind, begun: None, answered: true });
+        }
+        head.clear();
+        let (method, shown) = (self.asked.method, Shown::Length);
+        let bytes = buffer.filled();
+        headers::response(response, bytes, method, shown, Persistence::Upgrade, head);
+        self.finish_head(response, bytes, head);
+        buffer.consume(response.bytes);
+        self.begun.set(Some(shown));
+        let sent = self.send_start(head, buffer).await;
+        let buffer = sent.map_err(|stop| response_failure(&stop, shown))?;
+        self.local.buffers.put(buffer);
+        Ok(Reply { reusable: false, keep: false, upgraded: true })
+    }
+}
+
+/// The failure of a response that had begun.
+fn response_failure(stop: &Stop, shown: Shown) -> Failure {
+    let kind = match stop {
+        Stop::From => ErrorKind::HttpResponseIncomplete,
+        Stop::Framing => ErrorKind::HttpProtocolError,
+        Stop::FromTimeout => ErrorKind::HttpResponseTimeout,
+        Stop::To | Stop::ToTimeout => ErrorKind::ClientClosed,
+    };
+    Failure { kind, begun: Some(shown), answered: true }
+}
