@@ -20,7 +20,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,7 +34,7 @@ use crate::overlay::store::Store;
 use crate::overlay::{Keyed, Overlay};
 use crate::stickiness::{Keys, keys};
 
-use actor::{Actor, End, Inputs};
+use actor::{Actor, End, Inputs, Successor};
 use handle::{Event, Handle};
 use listeners::Listeners;
 use probe::Prober;
@@ -47,6 +47,9 @@ pub use start::StartError;
 
 /// Probe results that may wait for the actor; beyond it probes wait.
 const PROBE_RESULTS_MAX: usize = 1024;
+
+/// Longest wait of a process that takes over for the first health of every target.
+const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
 
 /// A listener as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +99,9 @@ pub fn run(
         let facts = actor.facts();
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
-        tell_predecessor();
         let end = actor.run(&mut inputs).await;
+        // From now on nobody answers.
+        inputs.commands.close();
         actor.stop(end, &mut inputs.signals).await;
         Ok(())
     })
@@ -140,8 +144,15 @@ async fn start_actor(
         prober: Prober::new(results),
         waiting: Vec::new(),
         reweighed: now,
+        successor: None,
     };
-    let workers = start::start(ground, &actor.snapshot(), orders.listen).await?;
+    let mut sockets = orders.listen;
+    if inherit::has_predecessor() {
+        // It serves until we know which targets are healthy.
+        let listen_by = now + FIRST_HEALTH_MAX;
+        actor.successor = Some(Successor { sockets: std::mem::take(&mut sockets), listen_by });
+    }
+    let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
     Ok((actor, Inputs { commands, probes, signals }))
 }

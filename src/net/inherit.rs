@@ -58,6 +58,12 @@ pub fn set_inheritable(socket: &OwnedFd, inheritable: bool) -> io::Result<()> {
     }
 }
 
+/// Whether a process waits for this one to take over.
+#[must_use]
+pub fn has_predecessor() -> bool {
+    std::env::var_os(READY).is_some()
+}
+
 /// The descriptor through which this process is to say that it is ready, if its predecessor waits.
 #[must_use]
 pub fn ready_pipe() -> Option<OwnedFd> {
