@@ -26,6 +26,11 @@ pub(super) enum Command {
     Export(oneshot::Sender<String>),
     /// A JSON merge patch over the keyed form.
     Change(Value, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// The effective configuration in its keyed form, and its number.
+    Effective(oneshot::Sender<Effective>),
+    /// The same as `Change` if the configuration still has this number, else
+    /// [`ChangeError::Stale`].
+    ChangeAt(u64, Value, oneshot::Sender<Result<Changed, ChangeError>>),
     /// Read the file again.
     Reload(oneshot::Sender<Result<Changed, ChangeError>>),
     /// Make a new key for stickiness cookies.
@@ -57,6 +62,17 @@ pub enum ChangeError {
     Invalid(Vec<Diagnostic>),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),
+    /// The configuration has another number than the change was made for: this one.
+    Stale(u64),
+}
+
+/// The effective configuration at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// Its number.
+    pub generation: u64,
+    /// Its keyed form.
+    pub config: Value,
 }
 
 /// What a change has done. It is in force at every worker, and kept if there is a state directory.
@@ -82,7 +98,7 @@ pub enum Event {
     /// A target has changed its health state.
     Health {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Target group.
         target_group: String,
         /// Target.
@@ -99,7 +115,7 @@ pub enum Event {
     /// A target has ended its draining and is gone.
     Drained {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Target group.
         target_group: String,
         /// Target.
@@ -108,7 +124,7 @@ pub enum Event {
     /// Another configuration is in force.
     Configured {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Its number.
         generation: u64,
         /// `file` or `api`.
@@ -117,7 +133,7 @@ pub enum Event {
     /// A change or a reload was refused.
     Refused {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// `file` or `api`.
         by: String,
         /// Why.
@@ -126,8 +142,22 @@ pub enum Event {
     /// The process drains and will end.
     Stopping {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
     },
+}
+
+impl Event {
+    /// Its type, as in its JSON form.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Health { .. } => "health",
+            Self::Drained { .. } => "drained",
+            Self::Configured { .. } => "configured",
+            Self::Refused { .. } => "refused",
+            Self::Stopping { .. } => "stopping",
+        }
+    }
 }
 
 /// Everything that an operator looks at.
@@ -259,7 +289,6 @@ pub struct TargetStatus {
 }
 
 /// Seconds since 1970.
-
 pub type Seconds = u64;
 
 impl Handle {
@@ -301,6 +330,27 @@ impl Handle {
     /// [`Gone`].
     pub async fn change(&self, patch: Value) -> Result<Result<Changed, ChangeError>, Gone> {
         self.ask(|reply| Command::Change(patch, reply)).await
+    }
+
+    /// The effective configuration in its keyed form, and its number.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn effective(&self) -> Result<Effective, Gone> {
+        self.ask(Command::Effective).await
+    }
+
+    /// As [`Handle::change`], if the configuration still has the number `generation`; else
+    /// [`ChangeError::Stale`], and nothing has changed.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn change_at(
+        &self,
+        generation: u64,
+        patch: Value,
+    ) -> Result<Result<Changed, ChangeError>, Gone> {
+        self.ask(|reply| Command::ChangeAt(generation, patch, reply)).await
     }
 
     /// Reads the operator's file again; a bad one changes nothing.

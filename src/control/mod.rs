@@ -3,6 +3,7 @@
 //! It runs on ordinary tokio and never on a worker's core loop; workers hear of it through their
 //! mailboxes only. Start with [`run`].
 
+pub mod api;
 pub mod handle;
 pub mod probe;
 mod start;
