@@ -18,7 +18,8 @@ use crate::overlay::{Change, Keyed, Overlay, Refusal};
 use crate::snapshot::Snapshot;
 use crate::stickiness::Keys;
 
-use super::handle::{ChangeError, Changed, Command, Event, Handle};
+use super::api::Servers;
+use super::handle::{ChangeError, Changed, Command, Effective, Event, Handle};
 use super::listeners::{Listeners, Placed};
 use super::probe::{ProbeResult, Prober};
 use super::registry::Registry;
@@ -50,6 +51,8 @@ pub(super) struct Actor {
     pub(super) reweighed: Instant,
     /// What a process that takes over has still to do.
     pub(super) successor: Option<Successor>,
+    /// The doors of the control API, where it has any.
+    pub(super) api: Option<Servers>,
 }
 
 /// What a process that takes over has still to do: listen, once it knows the health of targets.
@@ -123,7 +126,20 @@ impl Actor {
                 drop(reply.send(self.overlay.over(&self.file).value().clone()));
             }
             Command::Export(reply) => drop(reply.send(self.overlay.over(&self.file).to_toml())),
-            Command::Change(change, reply) => drop(reply.send(self.change(&change).await)),
+            Command::Effective(reply) => {
+                let config = self.overlay.over(&self.file).value().clone();
+                drop(reply.send(Effective { generation: self.generation, config }));
+            }
+            Command::Change(patch, reply) => {
+                drop(reply.send(self.change(&Change::merge(patch)).await));
+            }
+            Command::ChangeAt(generation, patch, reply) => {
+                let result = match generation == self.generation {
+                    true => self.change(&Change::merge(patch)).await,
+                    false => Err(ChangeError::Stale(self.generation)),
+                };
+                drop(reply.send(result));
+            }
             Command::Reload(reply) => drop(reply.send(self.reload().await)),
             Command::RotateKeys(reply) => drop(reply.send(self.rotate_keys().await)),
             Command::Drained(group, targets, reply) => {

@@ -7,6 +7,7 @@
 //! way to reach it.
 
 mod actor;
+pub mod api;
 pub mod handle;
 mod listeners;
 pub mod probe;
@@ -145,6 +146,7 @@ async fn start_actor(
         waiting: Vec::new(),
         reweighed: now,
         successor: None,
+        api: None,
     };
     let mut sockets = orders.listen;
     if inherit::has_predecessor() {
@@ -154,7 +156,22 @@ async fn start_actor(
     }
     let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
+    actor.api = open_api(&actor).await?;
     Ok((actor, Inputs { commands, probes, signals }))
+}
+
+/// Opens the control API. Where nobody asked for it by name, the process goes on without.
+async fn open_api(actor: &Actor) -> Result<Option<api::Servers>, StartError> {
+    let settings = &actor.model.server.control;
+    let inherited = inherit::control_sockets();
+    match api::serve(settings, actor.handle.clone(), inherited).await {
+        Ok(servers) => Ok(Some(servers)),
+        Err(error) if settings.optional => {
+            tracing::warn!("{error}; going on without the control API");
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Control(error.to_string())),
+    }
 }
 
 /// What outlasts the process, and the whole configuration with it.
@@ -222,6 +239,12 @@ impl Actor {
         let hurry = async { while let Heard::Reload = signals.next().await {} };
         let Totals { connections, requests, own_responses, retries, panics, .. } =
             self.workers.stop(limit, hurry).await;
+        if let Some(api) = self.api {
+            match end {
+                End::Drain => api.close().await,
+                End::HandedOver => api.leave().await,
+            }
+        }
         tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
     }
 }
