@@ -77,7 +77,7 @@ pub struct Server {
 }
 
 /// Where the control API listens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlApi {
     /// Unix socket, mode 0660; `None`: none.
     pub socket: Option<PathBuf>,
@@ -86,6 +86,16 @@ pub struct ControlApi {
     /// File whose first line is the bearer token that TCP requests must bring; required for any
     /// address that is not a loopback one.
     pub token_file: Option<PathBuf>,
+    /// Whether nobody asked for it by name: then the process goes on where it cannot be had.
+    pub optional: bool,
+}
+
+impl Default for ControlApi {
+    /// The Unix socket in its usual place, or nowhere.
+    fn default() -> Self {
+        let socket = Some(PathBuf::from("/run/ringway/control.sock"));
+        Self { socket, address: None, token_file: None, optional: true }
+    }
 }
 
 impl Default for Server {

@@ -115,3 +115,14 @@ fn schema_file_is_what_the_types_say() {
     let regenerate = "UPDATE=1 cargo test --test conf schema_file";
     assert!(stored == schema, "conf/ringway.schema.json is stale: run `{regenerate}`");
 }
+
+#[test]
+fn openapi_document_is_not_stale() {
+    let path = conf().join("openapi.json");
+    let current = ringway::control::api::openapi_json();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, current).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == current, "run `UPDATE=1 cargo test --test conf` to write conf/openapi.json");
+}

@@ -101,7 +101,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config", "overlay"]),
     ("serde", &["config", "control", "overlay"]),
     ("schemars", &["config"]),
-    ("axum", &["demo"]),
+    ("axum", &["control", "demo"]),
     ("clap", &["cli", "main"]),
     ("tokio", &["control", "demo", "mailbox", "worker"]),
 ];

@@ -157,7 +157,7 @@ impl Paint {
 }
 
 /// Text from the file for use inside a message: in backticks, escaped, and not too long.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     const SHOWN_MAX: usize = 80;
     let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(escape).collect();
     if text.chars().nth(SHOWN_MAX).is_some() {
@@ -173,12 +173,12 @@ fn escape(c: char) -> impl Iterator<Item = char> {
 }
 
 /// Quoted words in a row: `` `a`, `b` ``.
-pub(super) fn quote_all<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+pub(crate) fn quote_all<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     words.into_iter().map(quote).collect::<Vec<_>>().join(", ")
 }
 
 /// The name nearest to `word` that is near enough to be meant, if any.
-pub(super) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     /// Below this similarity (0 to 1) a suggestion confuses more than it helps.
     const SIMILARITY_MIN: f64 = 0.55;
     /// A comparison costs the product of both lengths; no name we know is longer.

@@ -53,7 +53,8 @@ pub(super) struct Server {
     /// key of stickiness cookies. Default: none, and both end with the process.
     #[schemars(extend("examples" = ["/var/lib/ringway"]))]
     pub(super) state_dir: Key<String>,
-    /// Where the control API listens. Default: nowhere.
+    /// Where the control API listens. Default: the Unix socket /run/ringway/control.sock, if it can
+    /// be had.
     #[schemars(extend("examples" = [{ "socket": "/run/ringway/control.sock" }]))]
     pub(super) control: Key<ControlApi>,
 }

@@ -27,6 +27,9 @@ mod values;
 pub use diagnostic::{Color, DIAGNOSTICS_MAX, Diagnostic, Place, Severity, render_json};
 pub use schema::json_schema;
 
+pub(crate) use diagnostic::{nearest, quote, quote_all};
+pub(crate) use values::{Flaw, duration, target_address};
+
 use diagnostic::Findings;
 
 /// Longest configuration file that is read, in bytes: room for half a million targets, while a

@@ -226,6 +226,7 @@ fn the_control_api_and_the_state_directory_reach_the_model() {
     let server = parse(&(text.to_owned() + &listener("")), "t").unwrap().model.server;
     assert_eq!(server.state_dir, Some("/s".into()));
     let control = ControlApi {
+        optional: false,
         socket: Some("/c".into()),
         address: Some("10.0.0.1:9900".parse().unwrap()),
         token_file: Some("/t".into()),

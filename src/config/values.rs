@@ -15,24 +15,24 @@ use crate::model::{Matcher, PATTERN_BYTES_MAX, Wildcard};
 
 /// What is wrong with a text, and the cure where one is known.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) problem: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Flaw {
+    pub(crate) problem: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Flaw {
-    pub(super) fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self { problem: problem.into(), help: Some(help.into()) }
     }
 }
 
-pub(super) type Read<T> = Result<T, Flaw>;
+pub(crate) type Read<T> = Result<T, Flaw>;
 
 /// Units of a duration, greatest first, in milliseconds.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `"1h30m"`: numbers with units, each unit at most once, the greatest first.
-pub(super) fn duration(text: &str) -> Read<Duration> {
+pub(crate) fn duration(text: &str) -> Read<Duration> {
     let flaw = || {
         let problem = format!("{} is not a duration", quote(text));
         Err(Flaw::new(problem, duration_cure(text)))
@@ -112,7 +112,7 @@ pub(super) fn listener_address(text: &str) -> Read<SocketAddr> {
 }
 
 /// Reads the address of a target, which must be one that can be connected to.
-pub(super) fn target_address(text: &str) -> Read<SocketAddr> {
+pub(crate) fn target_address(text: &str) -> Read<SocketAddr> {
     let address: SocketAddr = text.parse().map_err(|_| address_flaw(text, 8081))?;
     if address.port() == 0 {
         return Err(Flaw::new(

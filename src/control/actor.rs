@@ -11,15 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Failure, Loaded};
 use crate::health::Transition;
-use crate::model::{Action, Mode, Model};
+use crate::model::{Action, Model, Server};
 use crate::net::inherit::Inherited;
 use crate::overlay::store::Store;
 use crate::overlay::{Change, Keyed, Overlay, Refusal};
 use crate::snapshot::Snapshot;
 use crate::stickiness::Keys;
 
-use super::handle::{ChangeError, Changed, Command, Event, Handle};
-use super::listeners::Listeners;
+use super::api::Servers;
+use super::handle::{ChangeError, Changed, Command, Effective, Event, Handle};
+use super::listeners::{Listeners, Placed};
 use super::probe::{ProbeResult, Prober};
 use super::registry::Registry;
 use super::start::Ground;
@@ -48,6 +49,16 @@ pub(super) struct Actor {
     /// Who waits until targets have nothing in flight.
     pub(super) waiting: Vec<Waiting>,
     pub(super) reweighed: Instant,
+    /// What a process that takes over has still to do.
+    pub(super) successor: Option<Successor>,
+    /// The doors of the control API, where it has any.
+    pub(super) api: Option<Servers>,
+}
+
+/// What a process that takes over has still to do: listen, once it knows the health of targets.
+pub(super) struct Successor {
+    pub(super) sockets: Vec<Placed>,
+    pub(super) listen_by: Instant,
 }
 
 /// Where the operator's configuration comes from.
@@ -115,7 +126,20 @@ impl Actor {
                 drop(reply.send(self.overlay.over(&self.file).value().clone()));
             }
             Command::Export(reply) => drop(reply.send(self.overlay.over(&self.file).to_toml())),
-            Command::Change(change, reply) => drop(reply.send(self.change(&change).await)),
+            Command::Effective(reply) => {
+                let config = self.overlay.over(&self.file).value().clone();
+                drop(reply.send(Effective { generation: self.generation, config }));
+            }
+            Command::Change(patch, reply) => {
+                drop(reply.send(self.change(&Change::merge(patch)).await));
+            }
+            Command::ChangeAt(generation, patch, reply) => {
+                let result = match generation == self.generation {
+                    true => self.change(&Change::merge(patch)).await,
+                    false => Err(ChangeError::Stale(self.generation)),
+                };
+                drop(reply.send(result));
+            }
             Command::Reload(reply) => drop(reply.send(self.reload().await)),
             Command::RotateKeys(reply) => drop(reply.send(self.rotate_keys().await)),
             Command::Drained(group, targets, reply) => {
@@ -192,7 +216,7 @@ impl Actor {
         if let Some((file, text)) = file {
             (self.file, self.source.text) = (file, text);
         }
-        self.model = loaded.model;
+        let before = std::mem::replace(&mut self.model, loaded.model).server;
         self.generation += 1;
         let now = Instant::now();
         let changes = self.registry.apply(&self.model, &groups_in_use(&self.model), now);
@@ -208,8 +232,29 @@ impl Actor {
         }
         self.refresh_probes();
         self.answer_waiting();
-        let warnings = loaded.warnings.iter().map(|warning| warning.problem.clone()).collect();
+        let mut warnings: Vec<_> =
+            loaded.warnings.iter().map(|warning| warning.problem.clone()).collect();
+        warnings.extend(self.waits_for_restart(before));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Changed { generation: self.generation, warnings })
+    }
+
+    /// What of `[server]` is only acted on by the next process.
+    fn waits_for_restart(&mut self, before: Server) -> Vec<String> {
+        let after = &mut self.model.server;
+        let differs = [
+            ("workers", after.workers != before.workers),
+            ("driver", after.driver != before.driver),
+            ("state_dir", after.state_dir != before.state_dir),
+            ("control", after.control != before.control),
+        ];
+        // What runs is what the process goes on with.
+        after.state_dir = before.state_dir;
+        let differs = differs.into_iter().filter(|(_, differs)| *differs);
+        let say = |(key, _)| format!("`server.{key}` takes effect with `ringway upgrade`");
+        differs.map(say).collect()
     }
 
     /// Makes the changes last. The write waits for the disk, so it is done elsewhere.
@@ -249,9 +294,21 @@ impl Actor {
         }
     }
 
+    /// Takes connections from the predecessor's sockets once the health of the targets is known,
+    /// and tells it that it may end.
+    fn take_over(&mut self, now: Instant) {
+        let due =
+            |successor: &mut Successor| now >= successor.listen_by || !self.registry.has_initial();
+        if let Some(successor) = self.successor.take_if(due) {
+            self.workers.listen(successor.sockets);
+            super::tell_predecessor();
+        }
+    }
+
     /// Does what time brings.
     async fn tick(&mut self) {
         let now = Instant::now();
+        self.take_over(now);
         let mut changed = self.listeners.forget(now);
         if now.duration_since(self.reweighed) >= crate::health::anomaly::WINDOW {
             self.reweighed = now;
@@ -359,11 +416,11 @@ fn refused(refusal: Refusal) -> ChangeError {
     }
 }
 
-/// The groups that something forwards to. Rules of an L4 listener sleep, and so do their groups.
+/// The groups that something forwards to. Rules of an L4 listener count: connections that began
+/// while it was an L7 one still use them.
 pub(super) fn groups_in_use(model: &Model) -> HashSet<&str> {
     let actions = model.listeners.iter().flat_map(|listener| {
-        let rules = listener.rules.iter().filter(|_| listener.mode == Mode::L7);
-        rules.map(|rule| &rule.action).chain([&listener.default])
+        listener.rules.iter().map(|rule| &rule.action).chain([&listener.default])
     });
     let forwards = actions.filter_map(|action| match action {
         Action::Forward(forward) => Some(forward),

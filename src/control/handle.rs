@@ -9,7 +9,6 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::config::Diagnostic;
-use crate::overlay::Change;
 
 /// Requests that may wait for the actor; beyond it the sender waits.
 pub const COMMANDS_MAX: usize = 256;
@@ -25,8 +24,13 @@ pub(super) enum Command {
     Config(oneshot::Sender<Value>),
     /// The effective configuration as one TOML file.
     Export(oneshot::Sender<String>),
-    /// A change over the keyed form.
-    Change(Box<Change>, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// A JSON merge patch over the keyed form.
+    Change(Value, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// The effective configuration in its keyed form, and its number.
+    Effective(oneshot::Sender<Effective>),
+    /// The same as `Change` if the configuration still has this number, else
+    /// [`ChangeError::Stale`].
+    ChangeAt(u64, Value, oneshot::Sender<Result<Changed, ChangeError>>),
     /// Read the file again.
     Reload(oneshot::Sender<Result<Changed, ChangeError>>),
     /// Make a new key for stickiness cookies.
@@ -60,6 +64,17 @@ pub enum ChangeError {
     Missing(String),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),
+    /// The configuration has another number than the change was made for: this one.
+    Stale(u64),
+}
+
+/// The effective configuration at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// Its number.
+    pub generation: u64,
+    /// Its keyed form.
+    pub config: Value,
 }
 
 /// What a change has done. It is in force at every worker, and kept if there is a state directory.
@@ -85,7 +100,7 @@ pub enum Event {
     /// A target has changed its health state.
     Health {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Target group.
         target_group: String,
         /// Target.
@@ -102,7 +117,7 @@ pub enum Event {
     /// A target has ended its draining and is gone.
     Drained {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Target group.
         target_group: String,
         /// Target.
@@ -111,7 +126,7 @@ pub enum Event {
     /// Another configuration is in force.
     Configured {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// Its number.
         generation: u64,
         /// `file` or `api`.
@@ -120,7 +135,7 @@ pub enum Event {
     /// A change or a reload was refused.
     Refused {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
         /// `file` or `api`.
         by: String,
         /// Why.
@@ -129,8 +144,22 @@ pub enum Event {
     /// The process drains and will end.
     Stopping {
         /// Seconds since 1970.
-        time: Seconds,
+        time: u64,
     },
+}
+
+impl Event {
+    /// Its type, as in its JSON form.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Health { .. } => "health",
+            Self::Drained { .. } => "drained",
+            Self::Configured { .. } => "configured",
+            Self::Refused { .. } => "refused",
+            Self::Stopping { .. } => "stopping",
+        }
+    }
 }
 
 /// Everything that an operator looks at.
@@ -272,6 +301,7 @@ impl ChangeError {
             Self::Invalid(errors) => errors.iter().map(one_line).collect(),
             Self::Missing(path) => vec![format!("there is no `{path}`")],
             Self::Failed(text) => vec![text.clone()],
+            Self::Stale(now) => vec![format!("the configuration has changed; it is number {now}")],
         }
     }
 }
@@ -322,15 +352,28 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn change(&self, patch: Value) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.apply(Change::merge(patch)).await
+        self.ask(|reply| Command::Change(patch, reply)).await
     }
 
-    /// As [`Handle::change`], for a change of another form.
+    /// The effective configuration in its keyed form, and its number.
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn apply(&self, change: Change) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(|reply| Command::Change(Box::new(change), reply)).await
+    pub async fn effective(&self) -> Result<Effective, Gone> {
+        self.ask(Command::Effective).await
+    }
+
+    /// As [`Handle::change`], if the configuration still has the number `generation`; else
+    /// [`ChangeError::Stale`], and nothing has changed.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn change_at(
+        &self,
+        generation: u64,
+        patch: Value,
+    ) -> Result<Result<Changed, ChangeError>, Gone> {
+        self.ask(|reply| Command::ChangeAt(generation, patch, reply)).await
     }
 
     /// Reads the operator's file again; a bad one changes nothing.

@@ -7,6 +7,7 @@
 //! way to reach it.
 
 mod actor;
+pub mod api;
 pub mod handle;
 mod listeners;
 pub mod probe;
@@ -20,7 +21,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,7 +35,7 @@ use crate::overlay::store::Store;
 use crate::overlay::{Keyed, Overlay};
 use crate::stickiness::{Keys, keys};
 
-use actor::{Actor, End, Inputs};
+use actor::{Actor, End, Inputs, Successor};
 use handle::{Event, Handle};
 use listeners::Listeners;
 use probe::Prober;
@@ -47,6 +48,9 @@ pub use start::StartError;
 
 /// Probe results that may wait for the actor; beyond it probes wait.
 const PROBE_RESULTS_MAX: usize = 1024;
+
+/// Longest wait of a process that takes over for the first health of every target.
+const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
 
 /// A listener as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +100,9 @@ pub fn run(
         let facts = actor.facts();
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
-        tell_predecessor();
         let end = actor.run(&mut inputs).await;
+        // From now on nobody answers.
+        inputs.commands.close();
         actor.stop(end, &mut inputs.signals).await;
         Ok(())
     })
@@ -140,10 +145,33 @@ async fn start_actor(
         prober: Prober::new(results),
         waiting: Vec::new(),
         reweighed: now,
+        successor: None,
+        api: None,
     };
-    let workers = start::start(ground, &actor.snapshot(), orders.listen).await?;
+    let mut sockets = orders.listen;
+    if inherit::has_predecessor() {
+        // It serves until we know which targets are healthy.
+        let listen_by = now + FIRST_HEALTH_MAX;
+        actor.successor = Some(Successor { sockets: std::mem::take(&mut sockets), listen_by });
+    }
+    let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
+    actor.api = open_api(&actor).await?;
     Ok((actor, Inputs { commands, probes, signals }))
+}
+
+/// Opens the control API. Where nobody asked for it by name, the process goes on without.
+async fn open_api(actor: &Actor) -> Result<Option<api::Servers>, StartError> {
+    let settings = &actor.model.server.control;
+    let inherited = inherit::control_sockets();
+    match api::serve(settings, actor.handle.clone(), inherited).await {
+        Ok(servers) => Ok(Some(servers)),
+        Err(error) if settings.optional => {
+            tracing::warn!("{error}; going on without the control API");
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Control(error.to_string())),
+    }
 }
 
 /// What outlasts the process, and the whole configuration with it.
@@ -211,6 +239,12 @@ impl Actor {
         let hurry = async { while let Heard::Reload = signals.next().await {} };
         let Totals { connections, requests, own_responses, retries, panics, .. } =
             self.workers.stop(limit, hurry).await;
+        if let Some(api) = self.api {
+            match end {
+                End::Drain => api.close().await,
+                End::HandedOver => api.leave().await,
+            }
+        }
         tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
     }
 }

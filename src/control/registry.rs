@@ -191,6 +191,12 @@ impl Registry {
         })
     }
 
+    /// Whether a target that is probed has not been judged yet.
+    pub(super) fn has_initial(&self) -> bool {
+        let mut entries = self.groups.values().flat_map(|group| group.targets.values());
+        entries.any(|entry| entry.health.state() == State::Initial)
+    }
+
     /// Notes that the probes just asked for have begun.
     pub(super) fn probing_began(&mut self) {
         for entry in self.groups.values_mut().flat_map(|group| group.targets.values_mut()) {

@@ -12,6 +12,7 @@ use crate::net::inherit;
 use crate::overlay::store::Store;
 
 use super::actor::Actor;
+use super::api::Servers;
 use super::handle::{ChangeError, Upgraded};
 
 /// Longest wait for the new process to be ready.
@@ -62,14 +63,17 @@ impl Actor {
         let (reader, writer) = io::pipe()?;
         let writer = OwnedFd::from(writer);
         let sockets: Vec<_> = self.listeners.sockets().collect();
+        let control = self.api.as_ref().map_or_else(|| Ok(Vec::new()), Servers::sockets)?;
         let pass = |inheritable| {
-            let mut all = sockets.iter().map(|(_, socket)| *socket).chain([&writer]);
+            let listeners = sockets.iter().map(|(_, socket)| *socket);
+            let mut all = listeners.chain(&control).chain([&writer]);
             all.try_for_each(|socket| inherit::set_inheritable(socket, inheritable))
         };
         let mut command = Command::new(&self.source.program);
         command
             .args(std::env::args_os().skip(1))
             .env(inherit::SOCKETS, inherit::name(sockets.iter().copied()))
+            .env(inherit::CONTROL, inherit::numbers(control.iter()))
             .env(inherit::READY, inherit::number(&writer).to_string());
         pass(true)?;
         let child = command.spawn();

@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The environment variable that names the sockets.
 pub const SOCKETS: &str = "RINGWAY_INHERIT";
+/// The environment variable that numbers the sockets of the control API.
+pub const CONTROL: &str = "RINGWAY_INHERIT_CONTROL";
 /// The environment variable that names the descriptor through which the successor says that it is
 /// ready.
 pub const READY: &str = "RINGWAY_READY";
@@ -40,6 +42,13 @@ impl Inherited {
     }
 }
 
+/// The control API's sockets of the process before, if any were handed over.
+#[must_use]
+pub fn control_sockets() -> Vec<OwnedFd> {
+    let numbers = std::env::var(CONTROL).unwrap_or_default();
+    numbers.split_whitespace().filter_map(|number| adopt(number.parse().ok()?)).collect()
+}
+
 /// Lets the next program that is started have `socket`, or no longer.
 ///
 /// # Errors
@@ -58,6 +67,12 @@ pub fn set_inheritable(socket: &OwnedFd, inheritable: bool) -> io::Result<()> {
     }
 }
 
+/// Whether a process waits for this one to take over.
+#[must_use]
+pub fn has_predecessor() -> bool {
+    std::env::var_os(READY).is_some()
+}
+
 /// The descriptor through which this process is to say that it is ready, if its predecessor waits.
 #[must_use]
 pub fn ready_pipe() -> Option<OwnedFd> {
@@ -68,6 +83,12 @@ pub fn ready_pipe() -> Option<OwnedFd> {
 #[must_use]
 pub fn number(descriptor: &OwnedFd) -> RawFd {
     descriptor.as_raw_fd()
+}
+
+/// How `sockets` are numbered in [`CONTROL`].
+#[must_use]
+pub fn numbers<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> String {
+    sockets.map(|socket| number(socket).to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// How `entries` are named in [`SOCKETS`].

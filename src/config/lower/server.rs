@@ -47,7 +47,7 @@ impl Lowering<'_, '_> {
         let socket = self.read(&file.socket, |text| values::socket_path(text));
         let token_file = self.read(&file.token_file, |text| values::file_path(text));
         if !self.findings.is_intact(&located.at) {
-            return ControlApi { socket, address, token_file };
+            return ControlApi { socket, address, token_file, optional: false };
         }
         if file.socket.is_none() && file.address.is_none() {
             let problem = "the control API has neither `socket` nor `address`";
@@ -66,6 +66,6 @@ impl Lowering<'_, '_> {
             let help = "a Unix socket is guarded by its mode, 0660; remove the key";
             self.findings.warning(&token.at, problem).help(help);
         }
-        ControlApi { socket, address, token_file }
+        ControlApi { socket, address, token_file, optional: false }
     }
 }

@@ -1,0 +1,267 @@
+//! Targets of a group: their health, registering, deregistering and weights.
+//!
+//! Registering and deregistering are idempotent, and a whole list is one atomic change.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::body::{At, Body, OptionalBody, Pairs, Precondition};
+use super::change::{Kind, change, done, keys_of, tagged};
+use super::openapi::{ChangeProblems, ReadProblems};
+use super::problem::{Mistake, Problem};
+use super::wire::{Deregister, Deregistered, Register, Registration, TargetList, WeightChange};
+use crate::config::{self, Flaw};
+use crate::control::handle::Changed;
+
+/// Shortest and longest lease. Agents that die must be noticed; one that lives for a day is none.
+const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+/// Longest wait of a deregistration: the longest deregistration delay.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// Targets of a group and their health
+///
+/// States and reasons are those of AWS. Draining targets are shown until they are gone.
+#[utoipa::path(
+    get, path = "/v1/target-groups/{name}/targets", tag = "targets", operation_id = "list_targets",
+    params(("name" = String, Path, description = "Name of the target group")),
+    responses((status = 200, description = "The targets", body = TargetList), ReadProblems),
+)]
+pub(super) async fn list(
+    State(api): State<Api>,
+    At(name): At<String>,
+) -> Result<Response, Problem> {
+    let groups = api.handle.status().await?.target_groups;
+    match groups.iter().position(|group| group.name == name) {
+        Some(at) => {
+            let targets = groups.into_iter().nth(at).map(|group| group.targets).unwrap_or_default();
+            Ok(Json(TargetList { targets }).into_response())
+        }
+        None => {
+            let names = groups.iter().map(|group| group.name.as_str());
+            Err(Problem::unknown("target group", &name, names))
+        }
+    }
+}
+
+/// Register targets, or renew their leases
+///
+/// All of them or, if one is no good, none. What is registered already is changed to what this
+/// says. With a `ttl` the registration ends by itself, and the target drains, unless another
+/// renews it in time; without one it holds for good.
+#[utoipa::path(
+    post, path = "/v1/target-groups/{name}/targets", tag = "targets",
+    operation_id = "register_targets",
+    params(
+        ("name" = String, Path, description = "Name of the target group"),
+        ("If-Match" = Option<String>, Header, description = "ETag the change is made for"),
+    ),
+    request_body = Register,
+    responses((status = 200, description = "Registered", body = Changed), ChangeProblems),
+)]
+pub(super) async fn register(
+    State(api): State<Api>,
+    At(name): At<String>,
+    precondition: Precondition,
+    Body(wanted): Body<Register>,
+) -> Result<Response, Problem> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let changed = change(&api.handle, &precondition, |config| {
+        let targets = targets_of(config, &name)?;
+        let mut patch = Map::new();
+        let mut mistakes = Vec::new();
+        for (index, registration) in wanted.targets.iter().enumerate() {
+            match entry(registration, &targets, now) {
+                Ok((key, entry)) => drop(patch.insert(key, entry)),
+                Err((key, flaw)) => mistakes.push(mistake(format!("targets[{index}].{key}"), flaw)),
+            }
+        }
+        if wanted.targets.is_empty() {
+            mistakes.push(mistake("targets".into(), no_targets()));
+        }
+        patch_of(&name, patch, mistakes).map(Some)
+    });
+    changed.await.map(done)
+}
+
+/// Deregister targets
+///
+/// When the answer comes they get no new request; what is in flight may finish within the
+/// group's `deregistration_delay`. Addresses that are not registered are passed over. Name the
+/// targets in the body or in the query. With `wait` the answer comes only once nothing is in
+/// flight there, or the time is over.
+#[utoipa::path(
+    delete, path = "/v1/target-groups/{name}/targets", tag = "targets",
+    operation_id = "deregister_targets",
+    params(
+        ("name" = String, Path, description = "Name of the target group"),
+        ("address" = Option<Vec<String>>, Query, description = "Target; any number of times"),
+        ("wait" = Option<String>, Query, description = "As in the body"),
+        ("If-Match" = Option<String>, Header, description = "ETag the change is made for"),
+    ),
+    request_body = Option<Deregister>,
+    responses((status = 200, description = "Deregistered", body = Deregistered), ChangeProblems),
+)]
+pub(super) async fn deregister(
+    State(api): State<Api>,
+    At(name): At<String>,
+    Pairs(query): Pairs,
+    precondition: Precondition,
+    OptionalBody(body): OptionalBody<Deregister>,
+) -> Result<Response, Problem> {
+    let wanted = with_query(body.unwrap_or_default(), query)?;
+    let wait = wanted.wait.as_deref().map(wait_time).transpose()?;
+    let addresses = addresses(&wanted.targets)?;
+    let Changed { generation, warnings } = change(&api.handle, &precondition, |config| {
+        let targets = targets_of(config, &name)?;
+        let keys = addresses.iter().map(|&address| key_of(&targets, address));
+        let keys = keys.filter(|key| targets.contains(key));
+        let patch: Map<_, _> = keys.map(|key| (key, Value::Null)).collect();
+        if patch.is_empty() { Ok(None) } else { patch_of(&name, patch, Vec::new()).map(Some) }
+    })
+    .await?;
+    let drained = match wait {
+        Some(limit) => {
+            let drained = api.handle.drained(name, addresses);
+            match tokio::time::timeout(limit, drained).await {
+                Ok(drained) => Some(drained.is_ok()),
+                Err(_) => Some(false),
+            }
+        }
+        None => None,
+    };
+    Ok(tagged(generation, Deregistered { generation, warnings, drained }))
+}
+
+/// Change the weight of a target
+///
+/// 0 sends it no new traffic, but leaves it registered.
+#[utoipa::path(
+    put, path = "/v1/target-groups/{name}/targets/{address}/weight", tag = "targets",
+    operation_id = "put_weight",
+    params(
+        ("name" = String, Path, description = "Name of the target group"),
+        ("address" = String, Path, description = "Address and port of the target"),
+        ("If-Match" = Option<String>, Header, description = "ETag the change is made for"),
+    ),
+    request_body = WeightChange,
+    responses((status = 200, description = "In force", body = Changed), ChangeProblems),
+)]
+pub(super) async fn put_weight(
+    State(api): State<Api>,
+    At((name, address)): At<(String, String)>,
+    precondition: Precondition,
+    Body(wanted): Body<WeightChange>,
+) -> Result<Response, Problem> {
+    let changed = change(&api.handle, &precondition, |config| {
+        let targets = targets_of(config, &name)?;
+        let key = address.parse().map_or_else(|_| address.clone(), |it| key_of(&targets, it));
+        if !targets.contains(&key) {
+            let known = targets.iter().map(String::as_str);
+            return Err(Problem::unknown("target", &address, known));
+        }
+        let patch = Map::from_iter([(key, json!({ "weight": wanted.weight }))]);
+        patch_of(&name, patch, Vec::new()).map(Some)
+    });
+    changed.await.map(done)
+}
+
+/// Addresses of the group's targets, as the configuration writes them.
+fn targets_of(config: &Value, group: &str) -> Result<Vec<String>, Problem> {
+    Ok(keys_of(Kind::TargetGroup.entry(config, group)?.get("targets")))
+}
+
+/// The key of `address`: as the configuration writes it already, else in its shortest form.
+fn key_of(targets: &[String], address: SocketAddr) -> String {
+    let known = targets.iter().find(|key| key.parse() == Ok(address));
+    known.cloned().unwrap_or_else(|| address.to_string())
+}
+
+/// Key and merge patch of one registration; or which of its keys is wrong.
+fn entry(
+    wanted: &Registration,
+    targets: &[String],
+    now: Duration,
+) -> Result<(String, Value), (&'static str, Flaw)> {
+    let address = config::target_address(&wanted.address).map_err(|flaw| ("address", flaw))?;
+    let mut entry = Map::new();
+    if let Some(weight) = wanted.weight {
+        entry.insert("weight".into(), weight.into());
+    }
+    let expires = match &wanted.ttl {
+        Some(ttl) => {
+            let ttl = within(ttl, TTL.0, TTL.1, "1s to 24h").map_err(|flaw| ("ttl", flaw))?;
+            // Rounded up: a lease never ends early.
+            Value::from((now + ttl).as_millis().div_ceil(1000) as u64)
+        }
+        None => Value::Null,
+    };
+    entry.insert("expires".into(), expires);
+    Ok((key_of(targets, address), Value::Object(entry)))
+}
+
+fn patch_of(
+    group: &str,
+    targets: Map<String, Value>,
+    mistakes: Vec<Mistake>,
+) -> Result<Value, Problem> {
+    if mistakes.is_empty() {
+        Ok(Kind::TargetGroup.patch(group, json!({ "targets": targets })))
+    } else {
+        Err(Problem::refused(mistakes))
+    }
+}
+
+fn with_query(mut body: Deregister, query: Vec<(String, String)>) -> Result<Deregister, Problem> {
+    for (key, value) in query {
+        match key.as_str() {
+            "address" => body.targets.push(value),
+            "wait" => body.wait = Some(value),
+            other => {
+                let problem = format!("unknown key {}", config::quote(other));
+                return Err(Problem::flaw(other, Flaw::new(problem, "known: `address`, `wait`")));
+            }
+        }
+    }
+    Ok(body)
+}
+
+fn wait_time(text: &str) -> Result<Duration, Problem> {
+    within(text, Duration::ZERO, WAIT_MAX, "0s to 1h").map_err(|flaw| Problem::flaw("wait", flaw))
+}
+
+fn within(text: &str, min: Duration, max: Duration, range: &str) -> Result<Duration, Flaw> {
+    let value = config::duration(text)?;
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(Flaw::new(format!("{} is out of range", config::quote(text)), range))
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, Problem> {
+    let mut mistakes = Vec::new();
+    let mut addresses = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        match config::target_address(text) {
+            Ok(address) => addresses.push(address),
+            Err(flaw) => mistakes.push(mistake(format!("targets[{index}]"), flaw)),
+        }
+    }
+    if texts.is_empty() {
+        mistakes.push(mistake("targets".into(), no_targets()));
+    }
+    if mistakes.is_empty() { Ok(addresses) } else { Err(Problem::refused(mistakes)) }
+}
+
+fn no_targets() -> Flaw {
+    Flaw::new("no target is named", "name at least one")
+}
+
+fn mistake(path: String, Flaw { problem, help }: Flaw) -> Mistake {
+    Mistake { path: Some(path), problem, help, place: None }
+}
