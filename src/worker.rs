@@ -110,6 +110,10 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 local.alarms.cut_tagged(&[acceptor_tag(id)]);
                 let _ = done.send(());
             }
+            Message::CloseIdle(listeners) => {
+                let tags: Vec<_> = listeners.into_iter().map(proxy::idle_tag).collect();
+                local.alarms.cut_tagged(&tags);
+            }
             Message::Cut(targets) => {
                 let tags: Vec<_> = targets.into_iter().map(proxy::tag).collect();
                 local.alarms.cut_tagged(&tags);
@@ -151,9 +155,9 @@ async fn sweep(local: Rc<Local>) {
     }
 }
 
-/// What the wait of a listener's acceptors is tagged with. Slots of targets stay below the top bit.
+/// What the wait of a listener's acceptors is tagged with, see [`proxy::tag`] for the other tags.
 fn acceptor_tag(listener: ListenerId) -> Tag {
-    Tag(1 << 63 | u64::from(listener.0))
+    Tag(1 << 63 | u64::from(listener.slot) << 32 | u64::from(listener.generation))
 }
 
 /// Takes the connections of one listening socket until the worker drains. What waits in the
