@@ -4,6 +4,7 @@ mod draining;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod health;
+mod reload;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
