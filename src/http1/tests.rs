@@ -191,6 +191,15 @@ fn fields_are_written_in_one_form_however_they_came() {
 }
 
 #[test]
+fn bare_line_ends_of_a_response_are_written_as_crlf() {
+    let text = "HTTP/1.1 200 OK\nA: 1 \nB: 2\nC: 3\r\n\n";
+    let (_, head) = response(text, Method::Get).unwrap();
+    let mut out = Vec::new();
+    encode::fields(text.as_bytes(), &head.fields, &mut out, |_| true);
+    assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\n");
+}
+
+#[test]
 fn any_prefix_of_a_good_request_is_partial() {
     let text =
         "POST /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nX-A:  b \r\nContent-Length: 5\r\n\r\n";
