@@ -272,6 +272,11 @@ impl Attempt<'_> {
         let alarm = &self.client.alarm;
         let mut read = pin!(self.socket.read(buffer));
         loop {
+            // Also before the first wait: what a target says without end comes in time each.
+            let silence = alarm.now().saturating_sub(self.moved.get());
+            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
+                return Err(ErrorKind::HttpResponseTimeout);
+            }
             if let Some((count, buffer)) = alarm.within(CLIENT_CHECK, read.as_mut()).await {
                 return match count {
                     Ok(1..) => Ok(buffer),
@@ -280,10 +285,6 @@ impl Attempt<'_> {
             }
             if alarm.is_cut() {
                 return Err(ErrorKind::DeregistrationDelay);
-            }
-            let silence = alarm.now().saturating_sub(self.moved.get());
-            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
-                return Err(ErrorKind::HttpResponseTimeout);
             }
             // A client that has only ended its direction still reads.
             if self.client.socket.liveness() == Liveness::Broken {
