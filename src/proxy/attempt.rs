@@ -33,6 +33,14 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
 }
 
+impl Outgoing {
+    /// Takes back what has been sent of the bytes: all of them, or fewer where the target closed
+    /// in between.
+    pub(super) fn rewind(&mut self) {
+        self.bytes.rewind(self.len - self.bytes.len());
+    }
+}
+
 /// What the rest of an exchange needs of the request, whose bytes are gone.
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
@@ -327,4 +335,21 @@ fn response_failure(stop: &Stop, shown: Shown) -> Failure {
         Stop::To | Stop::ToTimeout => ErrorKind::ClientClosed,
     };
     Failure { kind, begun: Some(shown), answered: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_sent_in_part_is_taken_back_to_its_first_byte() {
+        for sent in 0..=7 {
+            let mut bytes = Buffer::with_room(16);
+            bytes.tail().extend_from_slice(b"request");
+            let mut outgoing = Outgoing { len: bytes.len(), bytes, body: Body::Done };
+            outgoing.bytes.consume(sent);
+            outgoing.rewind();
+            assert_eq!(outgoing.bytes.filled(), b"request", "{sent}");
+        }
+    }
 }

@@ -158,7 +158,7 @@ impl Exchange<'_> {
                         && !retried
                         && stale.is_harmless(asked) =>
                 {
-                    outgoing.bytes.rewind(outgoing.len);
+                    outgoing.rewind();
                     self.local.counters.retries.add(1);
                     retried = true;
                     failure = stale;
