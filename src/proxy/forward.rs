@@ -162,6 +162,8 @@ impl Exchange<'_> {
                     self.local.counters.retries.add(1);
                     retried = true;
                     failure = stale;
+                    // Only the connection was stale; the client may be bound to the target.
+                    sticky = Some(target);
                 }
                 result => return result,
             }
