@@ -1,13 +1,14 @@
 //! The `ringway` command: from the command line to an exit status.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use ringway::cli::{self, Cli, Command, Format};
 use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
 use ringway::control::{self, Source, Started};
+use ringway::overlay::{self, Keyed};
 use ringway::{demo, platform};
 
 #[global_allocator]
@@ -105,6 +106,10 @@ fn check(options: &cli::Check) -> ExitCode {
             return exit_of(&failure);
         }
     };
+    let changes = match changes_over(&options.config, &loaded) {
+        Ok(changes) => changes,
+        Err(failure) => return refuse(&failure),
+    };
     match options.format {
         Format::Json => say(&config::render_json(&loaded.warnings)),
         Format::Text => {
@@ -115,9 +120,33 @@ fn check(options: &cli::Check) -> ExitCode {
             let file = options.config.display();
             let (listeners, groups) = (listeners.len(), groups.len());
             say(&format!("{file}: good: {listeners} listeners, {groups} target groups\n"));
+            if !changes.is_empty() {
+                say("changed over it through the control API, in the state directory:\n");
+                changes.iter().for_each(|change| say(&format!("  {change}\n")));
+            }
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What was changed at run time over the file, a line each. The whole has to be good as well.
+fn changes_over(path: &Path, loaded: &Loaded) -> Result<Vec<String>, Failure> {
+    let Some(dir) = &loaded.model.server.state_dir else { return Ok(Vec::new()) };
+    let unreadable = |error: &dyn std::fmt::Display| eprintln!("warning: {error}");
+    let mut overlay = match overlay::store::load(dir) {
+        Ok(overlay) => overlay,
+        Err(error) => {
+            unreadable(&error);
+            return Ok(Vec::new());
+        }
+    };
+    let (text, _) = config::load_with_text(path)?;
+    let Ok(file) = Keyed::parse(&text) else { return Ok(Vec::new()) };
+    for warning in overlay.reconcile(&file) {
+        unreadable(&warning);
+    }
+    overlay.load(&file)?;
+    Ok(overlay.lines())
 }
 
 fn refuse(failure: &Failure) -> ExitCode {

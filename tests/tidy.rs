@@ -60,7 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("demo", &[]),
     ("platform", &["model", "net"]),
     ("lib", &[]),
-    ("main", &["cli", "config", "control", "demo", "platform"]),
+    ("main", &["cli", "config", "control", "demo", "overlay", "platform"]),
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.

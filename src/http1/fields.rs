@@ -69,6 +69,7 @@ pub(super) fn read(
         let canonical = name.range().start == at
             && value.range().start == name.range().end + 2
             && bytes[name.range().end + 1] == b' '
+            && bytes[value.range().end] == b'\r'
             && next == value.range().end + 2;
         if name.range().start != at && line_ends == LineEnds::Strict {
             return Err(HeadError::Malformed);

@@ -85,10 +85,14 @@ fn read_fields(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<
         }
     }
     head.body = response_body(head, method, length, coding)?;
+    // No such response has a body (RFC 9110 §8.6), but one that announces it may send it.
+    let announces_none = matches!(head.status, 100..=199 | 204)
+        && (coding.is_some() || length.is_some_and(|length| length > 0));
     head.persistent = match head.version {
         Version::Http11 => !connection.close,
         Version::Http10 => connection.keep_alive && !connection.close,
-    } && head.body != BodyLength::UntilClose;
+    } && head.body != BodyLength::UntilClose
+        && !announces_none;
     head.connection_names_fields = connection.names_fields;
     Ok(())
 }

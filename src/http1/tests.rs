@@ -182,12 +182,35 @@ fn response_bodies_end_as_the_standard_says() {
 }
 
 #[test]
+fn response_that_announces_a_body_it_must_not_have_ends_the_connection() {
+    let cases = [
+        ("204 No Content\r\nContent-Length: 0", true),
+        ("204 No Content\r\nContent-Length: 5", false),
+        ("204 No Content\r\nTransfer-Encoding: chunked", false),
+        ("304 Not Modified\r\nContent-Length: 5", true),
+    ];
+    for (text, persistent) in cases {
+        let (_, head) = response(&format!("HTTP/1.1 {text}\r\n\r\n"), Method::Get).unwrap();
+        assert_eq!(head.persistent, persistent, "{text}");
+    }
+}
+
+#[test]
 fn fields_are_written_in_one_form_however_they_came() {
     let text = "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB:2\r\nC: \t 3 \r\nD:\r\nE: 5\r\n\r\n";
     let (_, head) = request(text).unwrap();
     let mut out = Vec::new();
     encode::fields(text.as_bytes(), &head.fields, &mut out, |field| field.kind != FieldKind::Host);
     assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: \r\nE: 5\r\n");
+}
+
+#[test]
+fn bare_line_ends_of_a_response_are_written_as_crlf() {
+    let text = "HTTP/1.1 200 OK\nA: 1 \nB: 2\nC: 3\r\n\n";
+    let (_, head) = response(text, Method::Get).unwrap();
+    let mut out = Vec::new();
+    encode::fields(text.as_bytes(), &head.fields, &mut out, |_| true);
+    assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\n");
 }
 
 #[test]

@@ -189,6 +189,20 @@ impl Overlay {
         }
     }
 
+    /// What was changed, a line each: the path and what was done to it.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        leaves(&self.patch, &mut Vec::new(), &mut |path, value| {
+            lines.push(match value {
+                Value::Null => format!("{}: removed", shown(path)),
+                Value::Object(_) => format!("{}: added", shown(path)),
+                value => format!("{} = {value}", shown(path)),
+            });
+        });
+        lines
+    }
+
     /// The changes that lead from `file` to `whole`.
     fn between(file: &Keyed, whole: &Keyed) -> Self {
         let patch = patch::diff(file.value(), whole.value());
@@ -210,6 +224,21 @@ impl Overlay {
                 std::iter::once((vec![of.list, name.as_str()], entry)).chain(inner)
             })
         })
+    }
+}
+
+/// Visits every end of a tree, with its path. An object without entries is an end.
+fn leaves<'t>(tree: &'t Value, path: &mut Vec<&'t str>, visit: &mut impl FnMut(&[&str], &Value)) {
+    match tree {
+        Value::Object(entries) if !entries.is_empty() => {
+            for (key, value) in entries {
+                path.push(key);
+                leaves(value, path, visit);
+                path.pop();
+            }
+        }
+        _ if path.is_empty() => {}
+        end => visit(path, end),
     }
 }
 

@@ -329,3 +329,26 @@ fn a_listener_with_rules_can_be_switched_to_l4_and_back() {
     let listener = model(&after_on(&file(), accepted.overlay, &back)).listeners[0].clone();
     assert_eq!((listener.mode, listener.rules.len()), (Mode::L7, 2));
 }
+
+#[test]
+fn changes_are_told_line_by_line() {
+    let file = Keyed::parse(
+        "[[target_groups]]\nname = \"home\"\ntargets = [\"127.0.0.1:1\"]\n\
+         [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:80\"\ndefault = { forward = \"home\" }\n",
+    )
+    .unwrap();
+    assert_eq!(Overlay::empty().lines(), Vec::<String>::new());
+    let change = Change::merge(serde_json::json!({
+        "target_groups": { "home": { "targets": { "127.0.0.1:1": null, "127.0.0.1:2": {} } } },
+        "listeners": { "web": { "mode": "l4" } },
+    }));
+    let lines = Overlay::empty().merged(&file, &change).lines();
+    assert_eq!(
+        lines,
+        [
+            "listeners.web.mode = \"l4\"",
+            "target_groups.home.targets[127.0.0.1:1]: removed",
+            "target_groups.home.targets[127.0.0.1:2]: added",
+        ]
+    );
+}

@@ -33,6 +33,14 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
 }
 
+impl Outgoing {
+    /// Takes back what has been sent of the bytes: all of them, or fewer where the target closed
+    /// in between.
+    pub(super) fn rewind(&mut self) {
+        self.bytes.rewind(self.len - self.bytes.len());
+    }
+}
+
 /// What the rest of an exchange needs of the request, whose bytes are gone.
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
@@ -272,6 +280,11 @@ impl Attempt<'_> {
         let alarm = &self.client.alarm;
         let mut read = pin!(self.socket.read(buffer));
         loop {
+            // Also before the first wait: what a target says without end comes in time each.
+            let silence = alarm.now().saturating_sub(self.moved.get());
+            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
+                return Err(ErrorKind::HttpResponseTimeout);
+            }
             if let Some((count, buffer)) = alarm.within(CLIENT_CHECK, read.as_mut()).await {
                 return match count {
                     Ok(1..) => Ok(buffer),
@@ -280,10 +293,6 @@ impl Attempt<'_> {
             }
             if alarm.is_cut() {
                 return Err(ErrorKind::DeregistrationDelay);
-            }
-            let silence = alarm.now().saturating_sub(self.moved.get());
-            if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
-                return Err(ErrorKind::HttpResponseTimeout);
             }
             // A client that has only ended its direction still reads.
             if self.client.socket.liveness() == Liveness::Broken {
@@ -326,4 +335,21 @@ fn response_failure(stop: &Stop, shown: Shown) -> Failure {
         Stop::To | Stop::ToTimeout => ErrorKind::ClientClosed,
     };
     Failure { kind, begun: Some(shown), answered: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_sent_in_part_is_taken_back_to_its_first_byte() {
+        for sent in 0..=7 {
+            let mut bytes = Buffer::with_room(16);
+            bytes.tail().extend_from_slice(b"request");
+            let mut outgoing = Outgoing { len: bytes.len(), bytes, body: Body::Done };
+            outgoing.bytes.consume(sent);
+            outgoing.rewind();
+            assert_eq!(outgoing.bytes.filled(), b"request", "{sent}");
+        }
+    }
 }

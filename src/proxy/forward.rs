@@ -158,10 +158,12 @@ impl Exchange<'_> {
                         && !retried
                         && stale.is_harmless(asked) =>
                 {
-                    outgoing.bytes.rewind(outgoing.len);
+                    outgoing.rewind();
                     self.local.counters.retries.add(1);
                     retried = true;
                     failure = stale;
+                    // Only the connection was stale; the client may be bound to the target.
+                    sticky = Some(target);
                 }
                 result => return result,
             }

@@ -125,6 +125,22 @@ fn partial_request_and_then_silence_is_408() {
 }
 
 #[test]
+fn response_head_that_never_ends_is_504() {
+    let starts = [("", "HTTP/1.1 102 Processing\r\n\r\n"), ("HTTP/1.1 200 OK\r\n", "X: y\r\n")];
+    for (start, again) in starts {
+        let target = Target::start(move |peer| {
+            peer.request();
+            peer.send(start.as_bytes());
+            while peer.send(again.as_bytes()) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let balancer = http(&[&target]).home("response_timeout = \"700ms\"").start();
+        expect_page(&balancer.client().exchange(GET), "504 Gateway Time-out");
+    }
+}
+
+#[test]
 fn head_that_dribbles_in_longer_than_its_timeout_is_408() {
     let target = path_target();
     let balancer = http(&[&target]).web("head_timeout = \"700ms\"").start();

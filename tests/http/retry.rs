@@ -73,6 +73,18 @@ fn idempotent_request_on_a_reused_connection_is_tried_once_more() {
 }
 
 #[test]
+fn second_try_goes_to_the_target_whose_connection_was_stale() {
+    let (stale, other) = (ends_at_second_request(false, echo), Target::named("other"));
+    let balancer = http(&[&stale, &other]).start();
+    let mut client = balancer.client();
+    let bodies: Vec<String> = (0..3).map(|_| client.get("/").text()).collect();
+    assert!(bodies.contains(&"first".to_owned()), "{bodies:?}");
+    client.get("/");
+    assert_eq!((stale.connection_count(), stale.requests().len()), (2, 3));
+    assert_eq!(other.requests().len(), 2);
+}
+
+#[test]
 fn other_requests_on_a_reused_connection_are_not_tried_again() {
     for resets in [false, true] {
         for method in ["POST", "PATCH"] {
