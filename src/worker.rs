@@ -24,6 +24,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_CHECK: Duration = Duration::from_millis(10);
+/// The bit that only tags of acceptors have.
+const ACCEPTOR: u64 = 1 << 63;
 /// Time for connections that have been cut to close.
 const CUT_GRACE: Duration = Duration::from_millis(200);
 
@@ -123,6 +125,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 let _ = reply.send(Report { open_connections, latencies: local.latencies() });
             }
             Message::Drain(limit) => {
+                local.alarms.cut_where(is_acceptor_tag);
                 local.alarms.drain();
                 drain_until = Some(Instant::now() + limit);
             }
@@ -157,7 +160,11 @@ async fn sweep(local: Rc<Local>) {
 
 /// What the wait of a listener's acceptors is tagged with, see [`proxy::tag`] for the other tags.
 fn acceptor_tag(listener: ListenerId) -> Tag {
-    Tag(1 << 63 | u64::from(listener.slot) << 32 | u64::from(listener.generation))
+    Tag(ACCEPTOR | u64::from(listener.slot) << 32 | u64::from(listener.generation))
+}
+
+fn is_acceptor_tag(tag: Tag) -> bool {
+    tag.0 & ACCEPTOR != 0
 }
 
 /// Takes the connections of one listening socket until the worker drains. What waits in the
@@ -170,7 +177,7 @@ async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
     let alarm = local.alarms.alarm();
     alarm.tag(acceptor_tag(listener));
     loop {
-        let ready = alarm.idle(Duration::MAX, acceptor.ready()).await;
+        let ready = alarm.within(Duration::MAX, acceptor.ready()).await;
         let accepted = acceptor.accept(take);
         match (ready, accepted) {
             (None, _) => return,

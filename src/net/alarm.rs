@@ -15,6 +15,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Resolution of every time limit. A limit is kept for at least its time, and at most this longer.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// How long idle waits go on once the worker drains: what a client has sent by then, or is about
+/// to, is still served. A connection that was closed at once would lose it.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// Deadline of a slot that nobody waits on.
 const NEVER: u32 = u32::MAX;
 /// What the clock shows once everything is to end at once.
@@ -31,6 +35,8 @@ struct Table {
     /// Seconds since 1970, as of the last tick.
     epoch: Cell<u64>,
     draining: Cell<bool>,
+    /// When idle waits end; for ever away until the worker drains.
+    idle_until: Cell<u32>,
     slots: RefCell<Slots>,
 }
 
@@ -70,6 +76,7 @@ impl Alarms {
             now: Cell::new(0),
             epoch: Cell::new(0),
             draining: Cell::new(false),
+            idle_until: Cell::new(NEVER),
             slots: RefCell::default(),
         };
         let alarms = Self(Rc::new(table));
@@ -110,9 +117,11 @@ impl Alarms {
         self.wake(|deadline| deadline <= now);
     }
 
-    /// Ends every wait that is marked as idle, now and from now on.
+    /// Ends every wait that is marked as idle, [`DRAIN_GRACE`] from now.
     pub fn drain(&self) {
         self.0.draining.set(true);
+        self.0.idle_until.set(self.0.deadline(DRAIN_GRACE));
+        // Each looks at its own deadline again.
         self.wake(|deadline| deadline != NEVER);
     }
 
@@ -120,6 +129,12 @@ impl Alarms {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.draining.get()
+    }
+
+    /// Whether idle waits end at once.
+    #[must_use]
+    pub fn idle_is_over(&self) -> bool {
+        self.0.now.get() >= self.0.idle_until.get()
     }
 
     /// Ends every wait, now and from now on, as if its time had passed.
@@ -130,10 +145,15 @@ impl Alarms {
 
     /// Ends every wait that depends on one of `tags`, now and until its alarm is tagged anew.
     pub fn cut_tagged(&self, tags: &[Tag]) {
+        self.cut_where(|tag| tags.contains(&tag));
+    }
+
+    /// As [`Alarms::cut_tagged`], for all tags that `over` accepts.
+    pub fn cut_where(&self, over: impl Fn(Tag) -> bool) {
         let mut slots = self.0.slots.borrow_mut();
         let Slots { deadlines, wakers, tags: known, .. } = &mut *slots;
         for (slot, tag) in known.iter_mut().enumerate() {
-            if *tag != Tag::NONE && tags.contains(tag) {
+            if *tag != Tag::NONE && over(*tag) {
                 *tag = Tag::CUT;
                 deadlines[slot] = NEVER;
                 if let Some(waker) = wakers[slot].take() {
@@ -170,6 +190,13 @@ impl Alarms {
     }
 }
 
+impl Table {
+    fn deadline(&self, limit: Duration) -> u32 {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
+        self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
+    }
+}
+
 impl Alarm {
     /// Waits for `future` for at most `limit`; `None` when the time has passed first, and then
     /// `future` is dropped with whatever it was doing.
@@ -181,7 +208,7 @@ impl Alarm {
         self.wait(self.deadline(limit), false, future)
     }
 
-    /// As [`Alarm::within`], and also `None` as soon as the worker drains.
+    /// As [`Alarm::within`], and also `None` soon after the worker begins to drain.
     pub fn idle<F: Future>(
         &self,
         limit: Duration,
@@ -213,8 +240,7 @@ impl Alarm {
     /// What the clock will show once `limit` has passed.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> u32 {
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
-        self.table.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
+        self.table.deadline(limit)
     }
 
     /// Ticks since the worker started.
@@ -264,7 +290,8 @@ impl<F: Future> Future for Wait<'_, F> {
             return Poll::Ready(Some(output));
         }
         let table = &alarm.table;
-        if table.now.get() >= deadline || (idle && table.draining.get()) {
+        let deadline = if idle { deadline.min(table.idle_until.get()) } else { deadline };
+        if table.now.get() >= deadline {
             return Poll::Ready(None);
         }
         match alarm.arm(cx.waker(), deadline) {
@@ -309,13 +336,16 @@ mod tests {
     }
 
     #[test]
-    fn draining_ends_idle_waits_only() {
+    fn draining_soon_ends_idle_waits_only() {
         let alarms = Alarms::new();
         let (idle, busy) = (alarms.alarm(), alarms.alarm());
         let limit = Duration::from_secs(5);
         let mut idle = pin!(idle.idle(limit, std::future::pending::<()>()));
         let mut busy = pin!(busy.within(limit, std::future::pending::<()>()));
         alarms.drain();
+        assert!(poll_once(idle.as_mut()).is_pending(), "a request may be on its way");
+        alarms.0.now.set(alarms.0.deadline(DRAIN_GRACE));
+        assert!(alarms.idle_is_over());
         assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
         assert!(poll_once(busy.as_mut()).is_pending());
         alarms.cut();

@@ -254,6 +254,11 @@ impl Balancer {
         }
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Number of files that the process has open.
     pub fn open_files(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
