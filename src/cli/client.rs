@@ -93,7 +93,9 @@ pub enum ClientCommand {
     /// Hand over to a new process of the same path, without a lost connection
     ///
     /// The listening sockets go to the new process. Returns once it is ready; the old one drains.
-    #[command(after_long_help = help!("ringway upgrade                     after the package was upgraded"))]
+    #[command(after_long_help = help!(
+        "ringway upgrade                     after the package was upgraded"
+    ))]
     Upgrade(Alone),
     /// Look after the keys of stickiness cookies
     #[command(after_long_help = help!("ringway keys rotate"))]

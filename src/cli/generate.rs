@@ -31,7 +31,8 @@ pub fn completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Writes `ringway.1` and a page for each visible command and each of theirs, as `ringway-run.1`
-/// and `ringway-targets-list.1`, into `dir`, which is made where it does not exist. Pages of the same name are replaced.
+/// and `ringway-targets-list.1`, into `dir`, which is made where it does not exist. Pages of the
+/// same name are replaced.
 ///
 /// # Errors
 /// If `dir` cannot be made or a page cannot be written.

@@ -207,7 +207,8 @@ async fn deregister(
         Some(false) => {
             let wait = wait.unwrap_or_default();
             let text = format!(
-                "deregistered {targets} from {group}, but after {wait} requests are still in flight there"
+                "deregistered {targets} from {group}, but after {wait} requests are still in \
+                 flight there"
             );
             return Err(Trouble::Failed(text));
         }

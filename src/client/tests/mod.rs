@@ -79,7 +79,11 @@ async fn commands_do_what_they_say() {
         (
             "targets register blog 127.0.0.1:9000 [::1]:9000 --weight 3",
             "registered 2 targets in blog (generation 8)\n",
-            r#"{"target_groups":{"blog":{"targets":{"127.0.0.1:9000":{"expires":null,"weight":3},"[::1]:9000":{"expires":null,"weight":3}}}}}"#,
+            concat!(
+                r#"{"target_groups":{"blog":{"targets":{"#,
+                r#""127.0.0.1:9000":{"expires":null,"weight":3},"#,
+                r#""[::1]:9000":{"expires":null,"weight":3}}}}}"#,
+            ),
         ),
         (
             "targets deregister blog 127.0.0.1:8081",
@@ -271,7 +275,8 @@ async fn events_are_told_one_a_line() {
     let ((status, text), ()) = tokio::join!(run_events(&path), telling);
     assert_eq!(status, 0, "the server said that it stops");
     let expected = "\
-2026-07-27T08:00:00Z health      blog 127.0.0.1:8081 healthy -> unhealthy  Target.Timeout: Request timed out
+2026-07-27T08:00:00Z health      blog 127.0.0.1:8081 healthy -> unhealthy  \
+Target.Timeout: Request timed out
 2026-07-27T08:00:01Z drained     blog 127.0.0.1:8081
 2026-07-27T08:00:02Z configured  generation 8, by api
 2026-07-27T08:00:03Z refused     by file: too much
