@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::http1::{Parsed, parse_request};
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
-use crate::net::{Alarm, Buffer, Socket};
+use crate::net::{Alarm, Buffer, Liveness, Socket};
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
@@ -358,6 +358,16 @@ impl Exchange<'_> {
         Outcome::Lingering
     }
 
+    /// How the connection closes after a response to a request that was read whole. Bytes behind it
+    /// that nobody reads would make the close a reset, which destroys what the client has not
+    /// received yet of the response (RFC 9112 §9.6).
+    pub(super) fn close(&self) -> Outcome {
+        match self.input.is_empty() && self.client.socket.liveness() != Liveness::Data {
+            true => Outcome::Closed,
+            false => Outcome::Lingering,
+        }
+    }
+
     async fn redirect(self, redirect: &Redirect) -> Outcome {
         let mut location = std::mem::take(&mut self.scratch.head);
         location.clear();
@@ -394,7 +404,7 @@ impl Exchange<'_> {
         match (sent, own.closes, read_whole) {
             (false, ..) => Outcome::Closed,
             (true, false, _) => Outcome::Completed,
-            (true, true, true) if self.input.is_empty() => Outcome::Closed,
+            (true, true, true) => self.close(),
             (true, true, _) => Outcome::Lingering,
         }
     }
