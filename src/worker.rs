@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::mailbox::{Inbox, Message, OpenInbox, Report};
+use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Report};
 use crate::metrics::Counters;
 use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Tag};
@@ -118,8 +118,9 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 let open_connections = local.connections();
                 let _ = reply.send(Report { open_connections, latencies: local.latencies() });
             }
-            Message::Drain(limit) => {
-                local.alarms.drain();
+            Message::Drain(Draining { limit, grace }) => {
+                local.alarms.drain(grace);
+                local.alarms.cut_where(is_acceptor);
                 drain_until = Some(Instant::now() + limit);
             }
             Message::Stop => break,
@@ -151,9 +152,16 @@ async fn sweep(local: Rc<Local>) {
     }
 }
 
-/// What the wait of a listener's acceptors is tagged with. Slots of targets stay below the top bit.
+/// In the tags of acceptors only: slots of targets stay below it.
+const ACCEPTOR: u64 = 1 << 63;
+
+/// What the wait of a listener's acceptors is tagged with.
 fn acceptor_tag(listener: ListenerId) -> Tag {
-    Tag(1 << 63 | u64::from(listener.0))
+    Tag(ACCEPTOR | u64::from(listener.0))
+}
+
+fn is_acceptor(tag: Tag) -> bool {
+    tag.0 & ACCEPTOR != 0
 }
 
 /// Takes the connections of one listening socket until the worker drains. What waits in the

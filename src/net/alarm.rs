@@ -31,6 +31,8 @@ struct Table {
     /// Seconds since 1970, as of the last tick.
     epoch: Cell<u64>,
     draining: Cell<bool>,
+    /// From when on idle waits end.
+    idle_until: Cell<u32>,
     slots: RefCell<Slots>,
 }
 
@@ -70,6 +72,7 @@ impl Alarms {
             now: Cell::new(0),
             epoch: Cell::new(0),
             draining: Cell::new(false),
+            idle_until: Cell::new(NEVER),
             slots: RefCell::default(),
         };
         let alarms = Self(Rc::new(table));
@@ -107,13 +110,20 @@ impl Alarms {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         self.0.epoch.set(epoch.map_or(0, |since| since.as_secs()));
         let now = self.0.now.get();
-        self.wake(|deadline| deadline <= now);
+        let idle_ends = now >= self.0.idle_until.get();
+        self.wake(|deadline| deadline <= now || (idle_ends && deadline != NEVER));
     }
 
-    /// Ends every wait that is marked as idle, now and from now on.
-    pub fn drain(&self) {
+    /// Ends every wait that is marked as idle, once `grace` has passed and from then on.
+    pub fn drain(&self, grace: Duration) {
         self.0.draining.set(true);
-        self.wake(|deadline| deadline != NEVER);
+        self.0.idle_until.set(match grace.is_zero() {
+            true => 0,
+            false => self.0.deadline(grace),
+        });
+        if grace.is_zero() {
+            self.wake(|deadline| deadline != NEVER);
+        }
     }
 
     /// Whether [`Alarms::drain`] has been called.
@@ -130,10 +140,15 @@ impl Alarms {
 
     /// Ends every wait that depends on one of `tags`, now and until its alarm is tagged anew.
     pub fn cut_tagged(&self, tags: &[Tag]) {
+        self.cut_where(|tag| tags.contains(&tag));
+    }
+
+    /// Ends every wait with a tag that is `over`, now and until its alarm is tagged anew.
+    pub fn cut_where(&self, over: impl Fn(Tag) -> bool) {
         let mut slots = self.0.slots.borrow_mut();
         let Slots { deadlines, wakers, tags: known, .. } = &mut *slots;
         for (slot, tag) in known.iter_mut().enumerate() {
-            if *tag != Tag::NONE && tags.contains(tag) {
+            if *tag != Tag::NONE && *tag != Tag::CUT && over(*tag) {
                 *tag = Tag::CUT;
                 deadlines[slot] = NEVER;
                 if let Some(waker) = wakers[slot].take() {
@@ -170,6 +185,14 @@ impl Alarms {
     }
 }
 
+impl Table {
+    /// What the clock will show once `limit` has passed.
+    fn deadline(&self, limit: Duration) -> u32 {
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
+        self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
+    }
+}
+
 impl Alarm {
     /// Waits for `future` for at most `limit`; `None` when the time has passed first, and then
     /// `future` is dropped with whatever it was doing.
@@ -181,7 +204,7 @@ impl Alarm {
         self.wait(self.deadline(limit), false, future)
     }
 
-    /// As [`Alarm::within`], and also `None` as soon as the worker drains.
+    /// As [`Alarm::within`], and also `None` once the worker drains and its grace is over.
     pub fn idle<F: Future>(
         &self,
         limit: Duration,
@@ -213,8 +236,7 @@ impl Alarm {
     /// What the clock will show once `limit` has passed.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> u32 {
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
-        self.table.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
+        self.table.deadline(limit)
     }
 
     /// Ticks since the worker started.
@@ -264,7 +286,7 @@ impl<F: Future> Future for Wait<'_, F> {
             return Poll::Ready(Some(output));
         }
         let table = &alarm.table;
-        if table.now.get() >= deadline || (idle && table.draining.get()) {
+        if table.now.get() >= deadline || (idle && table.now.get() >= table.idle_until.get()) {
             return Poll::Ready(None);
         }
         match alarm.arm(cx.waker(), deadline) {
@@ -315,11 +337,25 @@ mod tests {
         let limit = Duration::from_secs(5);
         let mut idle = pin!(idle.idle(limit, std::future::pending::<()>()));
         let mut busy = pin!(busy.within(limit, std::future::pending::<()>()));
-        alarms.drain();
+        alarms.drain(Duration::ZERO);
         assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
         assert!(poll_once(busy.as_mut()).is_pending());
         alarms.cut();
         assert_eq!(poll_once(busy.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn draining_with_a_grace_ends_idle_waits_when_it_is_over() {
+        let alarms = Alarms::new();
+        let alarm = alarms.alarm();
+        let mut idle = pin!(alarm.idle(Duration::from_secs(5), std::future::pending::<()>()));
+        assert!(poll_once(idle.as_mut()).is_pending());
+        alarms.drain(Duration::from_millis(200));
+        assert!(alarms.is_draining());
+        alarms.0.now.set(2);
+        assert!(poll_once(idle.as_mut()).is_pending());
+        alarms.0.now.set(3);
+        assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
     }
 
     #[test]

@@ -266,7 +266,6 @@ async fn read_first(client: &Client, local: &Local, input: &mut Buffer) -> Resul
         buffer = local.buffers.head();
     }
     match client.alarm.idle(RELEASE_AFTER, client.socket.read(buffer)).await {
-        None if local.alarms.is_draining() => Err(NoRequest::Ended),
         None => Err(NoRequest::Idle),
         Some((Ok(1..), buffer)) => {
             *input = buffer;

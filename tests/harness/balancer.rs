@@ -118,12 +118,16 @@ impl Drop for Ringway {
     }
 }
 
+/// What the log says of a reload.
+const IN_FORCE: &str = "configuration in force";
+const REFUSED: &str = "change refused";
+
 /// A running balancer.
 pub struct Balancer {
     process: Ringway,
     addresses: HashMap<String, SocketAddr>,
     ready: String,
-    _config: NamedTempFile,
+    config: NamedTempFile,
 }
 
 impl Balancer {
@@ -148,7 +152,7 @@ impl Balancer {
             };
             addresses.insert(name.to_owned(), address.parse().expect("address of a listener"));
         };
-        Self { process, addresses, ready, _config: file }
+        Self { process, addresses, ready, config: file }
     }
 
     /// Address of the listener called `name`.
@@ -185,6 +189,75 @@ impl Balancer {
     pub fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.process.wait(DEADLINE)
+    }
+
+    /// Overwrites the configuration file; a signal is still to follow.
+    pub fn rewrite(&self, config: &str) {
+        std::fs::write(self.config.path(), config).expect("write config");
+    }
+
+    /// Path of the configuration file.
+    pub fn config_path(&self) -> &str {
+        self.config.path().to_str().expect("UTF-8 path")
+    }
+
+    /// Reloads with another configuration and waits until it is in force.
+    pub fn reload(&self, config: &str) {
+        let (good, bad) = self.reload_with(config);
+        assert_eq!((good, bad), (1, 0), "{}", self.log());
+    }
+
+    /// Reloads with a configuration that has to be refused.
+    pub fn reload_refused(&self, config: &str) {
+        let (good, bad) = self.reload_with(config);
+        assert_eq!((good, bad), (0, 1), "{}", self.log());
+    }
+
+    /// Reloads; how many were accepted and refused meanwhile.
+    fn reload_with(&self, config: &str) -> (usize, usize) {
+        let count = || (self.log_count(&[IN_FORCE]), self.log_count(&[REFUSED]));
+        let before = count();
+        self.rewrite(config);
+        self.signal("HUP");
+        self.wait("a reload to end", || count() != before);
+        let after = count();
+        (after.0 - before.0, after.1 - before.1)
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Number of log lines so far that hold each of `words`.
+    pub fn log_count(&self, words: &[&str]) -> usize {
+        let log = self.log();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
+    /// Waits for a log line that holds each of `words`.
+    pub fn wait_log(&self, words: &[&str]) {
+        self.wait_log_count(words, 1);
+    }
+
+    /// Waits for `count` such lines.
+    pub fn wait_log_count(&self, words: &[&str], count: usize) {
+        self.wait(&format!("{count} log lines with {words:?}"), || self.log_count(words) >= count);
+    }
+
+    /// Waits until `holds`; panics with the log after the deadline.
+    pub fn wait(&self, what: &str, holds: impl Fn() -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !holds() {
+            assert!(Instant::now() < until, "waited for {what}; log:\n{}", self.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Number of files that the process has open.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path).expect("its files").count()
     }
 
     /// Memory that only this process uses plus its part of what it shares (PSS), in bytes.

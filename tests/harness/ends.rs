@@ -53,3 +53,9 @@ impl Silent {
         self.address
     }
 }
+
+/// A port that was free a moment ago, for a listener or target that must be known by its address.
+pub fn free_address() -> SocketAddr {
+    // Not listening and never connected, so that the port is free again at once.
+    bound().1
+}

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use balancer::{Balancer, Ringway, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
-pub use ends::{Refusing, Silent};
+pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};
 
