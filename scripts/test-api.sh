@@ -20,6 +20,7 @@ if [ ! -x "$venv/bin/schemathesis" ]; then
 fi
 
 arguments=(
+    --config-file "$root/scripts/schemathesis.toml"
     run "$url/v1/openapi.json"
     --url "$url"
     --checks all

@@ -4,6 +4,7 @@
 //! same types come the shell completions and man pages that packages install
 //! ([`completions`], [`man_pages`], in `cli/generate.rs`). Start with [`Command`].
 
+mod client;
 mod generate;
 
 #[cfg(test)]
@@ -13,6 +14,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub use client::{
+    Alone, ClientCommand, Config, ConfigCommand, Events, Keys, KeysCommand, Layer, Mode, Reach,
+    Rules, RulesCommand, SOCKET_PATH, Status, Targets, TargetsCommand,
+};
 pub use generate::{completions, man_pages};
 
 /// Where `run` and `check` look for the configuration unless told otherwise.
@@ -39,6 +44,8 @@ EXAMPLES:
   ringway demo                        try it, without any configuration
   ringway check --config my.toml      find every mistake in a configuration
   ringway run --config my.toml        run it
+  ringway status --watch              see what it does
+  ringway targets register blog 127.0.0.1:8083 --wait
   ringway help run                    all about one command
 
 EXIT STATUS:
@@ -46,10 +53,12 @@ EXIT STATUS:
   1   it could not start, or failed while it ran; the message says why
   2   the command line is wrong
   66  the configuration file cannot be read
-  78  the configuration has mistakes
+  69  nothing answers on the control socket
+  78  the configuration has mistakes, or a change was refused
 
 FILES:
-  /etc/ringway/ringway.toml           the configuration, unless --config names another";
+  /etc/ringway/ringway.toml           the configuration, unless --config names another
+  /run/ringway/control.sock           the control API, unless --socket names another";
 
 /// What the process is to do.
 #[derive(Debug, Subcommand)]
@@ -80,6 +89,9 @@ pub enum Command {
     /// left behind.
     #[command(after_long_help = DEMO_AFTER)]
     Demo,
+    /// One that asks a running ringway.
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Show the version, the kernel, and which io_uring features are on
     ///
     /// Prints the version of ringway and of the kernel, whether io_uring is usable by this user

@@ -11,13 +11,14 @@
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
 //! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
 //!   [`control`]
-//! * the command line: [`cli`], [`demo`], [`platform`]
+//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`]
 //!
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
 //! sends it to a target and the response back.
 
 pub mod balance;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod control;
 pub mod demo;

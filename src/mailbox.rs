@@ -30,10 +30,20 @@ pub enum Message {
     Cut(Vec<TargetId>),
     /// Say what has been measured and counted.
     Report(oneshot::Sender<Report>),
-    /// Take no new connections, finish what is in flight, end by then at the latest.
-    Drain(Duration),
+    /// Take no new connections, finish what is in flight.
+    Drain(Draining),
     /// End now.
     Stop,
+}
+
+/// How a worker is to drain.
+#[derive(Debug, Clone, Copy)]
+pub struct Draining {
+    /// It ends by then at the latest.
+    pub limit: Duration,
+    /// How long client connections without a request stay open: for the request that may be on
+    /// its way. It is answered with `Connection: close`.
+    pub grace: Duration,
 }
 
 /// What a worker has measured since it started.

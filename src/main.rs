@@ -9,7 +9,7 @@ use ringway::cli::{self, Cli, Command, Format};
 use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
 use ringway::control::{self, Source, Started};
 use ringway::overlay::{self, Keyed};
-use ringway::{demo, platform};
+use ringway::{client, demo, platform};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options),
         Command::Check(options) => return check(&options),
         Command::Demo => run_demo(),
+        Command::Client(command) => return ExitCode::from(client::run(&command)),
         Command::Version => print(&platform::describe()),
         Command::Schema => print(&config::json_schema()),
         Command::Completions(options) => {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::mailbox::{Inbox, Message, OpenInbox, Report};
+use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Report};
 use crate::metrics::Counters;
 use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Tag};
@@ -24,8 +24,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether it is done.
 const DRAIN_CHECK: Duration = Duration::from_millis(10);
-/// The bit that only tags of acceptors have.
-const ACCEPTOR: u64 = 1 << 63;
 /// Time for connections that have been cut to close.
 const CUT_GRACE: Duration = Duration::from_millis(200);
 
@@ -124,9 +122,9 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 let open_connections = local.connections();
                 let _ = reply.send(Report { open_connections, latencies: local.latencies() });
             }
-            Message::Drain(limit) => {
-                local.alarms.cut_where(is_acceptor_tag);
-                local.alarms.drain();
+            Message::Drain(Draining { limit, grace }) => {
+                local.alarms.drain(grace);
+                local.alarms.cut_where(is_acceptor);
                 drain_until = Some(Instant::now() + limit);
             }
             Message::Stop => break,
@@ -158,12 +156,15 @@ async fn sweep(local: Rc<Local>) {
     }
 }
 
-/// What the wait of a listener's acceptors is tagged with, see [`proxy::tag`] for the other tags.
+/// In the tags of acceptors only, see [`proxy::idle_tag`] for the others.
+const ACCEPTOR: u64 = 1 << 63;
+
+/// What the wait of a listener's acceptors is tagged with.
 fn acceptor_tag(listener: ListenerId) -> Tag {
     Tag(ACCEPTOR | u64::from(listener.slot) << 32 | u64::from(listener.generation))
 }
 
-fn is_acceptor_tag(tag: Tag) -> bool {
+fn is_acceptor(tag: Tag) -> bool {
     tag.0 & ACCEPTOR != 0
 }
 
@@ -177,7 +178,7 @@ async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
     let alarm = local.alarms.alarm();
     alarm.tag(acceptor_tag(listener));
     loop {
-        let ready = alarm.within(Duration::MAX, acceptor.ready()).await;
+        let ready = alarm.idle(Duration::MAX, acceptor.ready()).await;
         let accepted = acceptor.accept(take);
         match (ready, accepted) {
             (None, _) => return,

@@ -30,8 +30,9 @@ pub fn completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&script)
 }
 
-/// Writes `ringway.1` and a page for each visible command, as `ringway-run.1`, into `dir`, which
-/// is made where it does not exist. Pages of the same name are replaced.
+/// Writes `ringway.1` and a page for each visible command and each of theirs, as `ringway-run.1`
+/// and `ringway-targets-list.1`, into `dir`, which is made where it does not exist. Pages of the
+/// same name are replaced.
 ///
 /// # Errors
 /// If `dir` cannot be made or a page cannot be written.
@@ -39,14 +40,16 @@ pub fn man_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut command = visible(&Cli::command()).disable_help_subcommand(true);
     command.build();
-    let commands = command.get_subcommands().cloned().chain([command.clone()]);
-    for command in commands {
-        let man = clap_mangen::Man::new(command.clone());
-        let mut page = Vec::new();
-        write_page(&command, &man, &mut page)?;
-        fs::write(dir.join(man.get_filename()), page)?;
-    }
-    Ok(())
+    write_pages(dir, &command)
+}
+
+/// The pages of `command` and of all below it.
+fn write_pages(dir: &Path, command: &Command) -> io::Result<()> {
+    let man = clap_mangen::Man::new(command.clone());
+    let mut page = Vec::new();
+    write_page(command, &man, &mut page)?;
+    fs::write(dir.join(man.get_filename()), page)?;
+    command.get_subcommands().try_for_each(|command| write_pages(dir, command))
 }
 
 /// The command without its hidden subcommands, which generated files are not to mention.

@@ -7,7 +7,22 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-const VISIBLE: [&str; 4] = ["run", "check", "demo", "version"];
+const VISIBLE: [&str; 14] = [
+    "run", "check", "demo", "version", "status", "targets", "rules", "mode", "reload", "drain",
+    "upgrade", "keys", "events", "config",
+];
+const NESTED: [&str; 10] = [
+    "targets-register",
+    "targets-deregister",
+    "targets-list",
+    "targets-weight",
+    "rules-list",
+    "rules-put",
+    "rules-delete",
+    "keys-rotate",
+    "config-export",
+    "config-show",
+];
 const HIDDEN: [&str; 3] = ["schema", "completions", "man"];
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -24,7 +39,69 @@ fn meaning(line: &str) -> Result<String, ErrorKind> {
         Command::Schema => "schema".into(),
         Command::Completions(completions) => format!("completions {:?}", completions.shell),
         Command::Man(man) => format!("man {}", man.dir.display()),
+        Command::Client(command) => client_meaning(&command),
     })
+}
+
+fn client_meaning(command: &ClientCommand) -> String {
+    let reach = command.reach();
+    let meant = match command {
+        ClientCommand::Status(status) => format!("status {:?} {}", status.watch, status.json),
+        ClientCommand::Targets(targets) => format!("targets {:?}", targets.command),
+        ClientCommand::Rules(rules) => format!("rules {:?}", rules.command),
+        ClientCommand::Mode(mode) => format!("mode {} {:?}", mode.listener, mode.mode),
+        ClientCommand::Reload(_) => "reload".into(),
+        ClientCommand::Drain(_) => "drain".into(),
+        ClientCommand::Upgrade(_) => "upgrade".into(),
+        ClientCommand::Keys(keys) => format!("keys {:?}", keys.command),
+        ClientCommand::Events(events) => format!("events {}", events.json),
+        ClientCommand::Config(config) => format!("config {:?}", config.command),
+    };
+    let at = [
+        reach.socket.as_ref().map(|path| path.display().to_string()),
+        reach.url.clone(),
+        reach.token_file.as_ref().map(|path| path.display().to_string()),
+    ];
+    at.into_iter().flatten().fold(meant, |meant, at| meant + " at " + &at)
+}
+
+#[test]
+fn client_command_lines_mean_what_the_help_says() {
+    let cases = [
+        ("status", "status None false"),
+        ("status --watch --json", "status Some(1.0) true"),
+        ("status --watch=0.5 --socket /s", "status Some(0.5) false at /s"),
+        ("reload --url http://h:1 --token-file t", "reload at http://h:1 at t"),
+        ("targets --socket /s list g", "targets List { group: \"g\", json: false } at /s"),
+        ("targets list g --json --socket /s", "targets List { group: \"g\", json: true } at /s"),
+        (
+            "targets register g a b --weight 5 --ttl 30s --wait",
+            "targets Register { group: \"g\", addresses: [\"a\", \"b\"], weight: Some(5), \
+             ttl: Some(\"30s\"), wait: Some(\"30s\") }",
+        ),
+        (
+            "targets deregister g --wait=5s a",
+            "targets Deregister { group: \"g\", addresses: [\"a\"], wait: Some(\"5s\") }",
+        ),
+        ("targets weight g a 0", "targets Weight { group: \"g\", address: \"a\", weight: 0 }"),
+        (
+            "rules put web 10 x=1",
+            "rules Put { listener: \"web\", priority: 10, rule: Some(\"x=1\"), json: None }",
+        ),
+        (
+            "rules put web 10 --json {}",
+            "rules Put { listener: \"web\", priority: 10, rule: None, json: Some(\"{}\") }",
+        ),
+        ("rules delete web 10", "rules Delete { listener: \"web\", priority: 10 }"),
+        ("mode web l4", "mode web L4"),
+        ("keys rotate", "keys Rotate"),
+        ("events --json", "events true"),
+        ("config export", "config Export"),
+        ("config show", "config Show"),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(meaning(&format!("ringway {line}")).as_deref(), Ok(expected), "{line}");
+    }
 }
 
 #[test]
@@ -62,6 +139,14 @@ fn wrong_command_lines_are_refused() {
         ("ringway demo --config a", ErrorKind::UnknownArgument),
         ("ringway completions tcsh", ErrorKind::InvalidValue),
         ("ringway man", ErrorKind::MissingRequiredArgument),
+        ("ringway status --watch=0", ErrorKind::ValueValidation),
+        ("ringway status --socket /s --url http://h", ErrorKind::ArgumentConflict),
+        ("ringway targets", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("ringway targets register g", ErrorKind::MissingRequiredArgument),
+        ("ringway targets weight g a -1", ErrorKind::UnknownArgument),
+        ("ringway rules put web x y", ErrorKind::ValueValidation),
+        ("ringway rules put web 1 y --json {}", ErrorKind::ArgumentConflict),
+        ("ringway mode web l5", ErrorKind::InvalidValue),
         ("ringway --version", ErrorKind::DisplayVersion),
         ("ringway --help", ErrorKind::DisplayHelp),
     ];
@@ -73,7 +158,8 @@ fn wrong_command_lines_are_refused() {
 #[test]
 fn help_names_examples_exit_status_and_no_hidden_command() {
     let help = |line: &str| parse(line).unwrap_err().to_string();
-    for name in VISIBLE {
+    for name in VISIBLE.into_iter().chain(NESTED) {
+        let name = name.replace('-', " ");
         let text = help(&format!("ringway {name} --help"));
         assert!(text.contains("EXAMPLES:") && text.contains("EXIT STATUS:"), "{text}");
     }
@@ -115,7 +201,8 @@ fn every_visible_command_has_a_man_page() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let mut expected: Vec<String> = VISIBLE.map(|name| format!("ringway-{name}.1")).to_vec();
+    let pages = VISIBLE.into_iter().chain(NESTED);
+    let mut expected: Vec<String> = pages.map(|name| format!("ringway-{name}.1")).collect();
     expected.push("ringway.1".into());
     expected.sort();
     assert_eq!(names, expected);

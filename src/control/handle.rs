@@ -426,8 +426,14 @@ impl Handle {
         self.events.subscribe()
     }
 
+    /// How many listen to what happens.
+    #[cfg(test)]
+    pub(crate) fn listeners(&self) -> usize {
+        self.events.receiver_count()
+    }
+
     /// Tells everyone who listens.
-    pub(super) fn tell(&self, event: Event) {
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

@@ -27,6 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Loaded;
+use crate::mailbox::Draining;
 use crate::metrics::Totals;
 use crate::model::Mode;
 use crate::net::inherit::{self, Inherited};
@@ -51,6 +52,10 @@ const PROBE_RESULTS_MAX: usize = 1024;
 
 /// Longest wait of a process that takes over for the first health of every target.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
+
+/// How long client connections without a request stay open after a hand-over. A close could cross
+/// a request on its way; one that comes within this time is answered, with `Connection: close`.
+const HANDED_OVER_GRACE: Duration = Duration::from_secs(2);
 
 /// A listener as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,9 +106,10 @@ pub fn run(
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
         let end = actor.run(&mut inputs).await;
-        // From now on nobody answers.
-        inputs.commands.close();
-        actor.stop(end, &mut inputs.signals).await;
+        let Inputs { commands, mut signals, .. } = inputs;
+        // From now on nobody answers, and those who wait hear so.
+        drop(commands);
+        actor.stop(end, &mut signals).await;
         Ok(())
     })
 }
@@ -238,14 +244,22 @@ impl Actor {
         self.handle.tell(Event::Stopping { time: actor::seconds() });
         self.listeners.close();
         let hurry = async { while let Heard::Reload = signals.next().await {} };
-        let Totals { connections, requests, own_responses, retries, panics, .. } =
-            self.workers.stop(limit, hurry).await;
-        if let Some(api) = self.api {
-            match end {
-                End::Drain => api.close().await,
-                End::HandedOver => api.leave().await,
+        let grace = match end {
+            End::Drain => Duration::ZERO,
+            End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
+        };
+        let drained = self.workers.stop(Draining { limit, grace }, hurry);
+        let totals = match (end, self.api) {
+            // The successor answers at the same doors.
+            (End::HandedOver, Some(api)) => tokio::join!(drained, api.leave()).0,
+            (End::Drain, Some(api)) => {
+                let totals = drained.await;
+                api.close().await;
+                totals
             }
-        }
+            (_, None) => drained.await,
+        };
+        let Totals { connections, requests, own_responses, retries, panics, .. } = totals;
         tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
     }
 }

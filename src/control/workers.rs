@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::mailbox::{Mailbox, Message, Report};
+use crate::mailbox::{Draining, Mailbox, Message, Report};
 use crate::metrics::{Counters, Latencies, Totals};
 use crate::snapshot::{ListenerId, Snapshot, TargetId};
 
@@ -84,11 +84,12 @@ impl Pool {
         (counts, latencies)
     }
 
-    /// Drains the workers for at most `limit`; they stop at once when `hurry` resolves.
-    pub(super) async fn stop(self, limit: Duration, hurry: impl Future<Output = ()>) -> Totals {
+    /// Drains the workers; they stop at once when `hurry` resolves.
+    pub(super) async fn stop(self, how: Draining, hurry: impl Future<Output = ()>) -> Totals {
         for worker in &self.0 {
-            worker.mailbox.send(Message::Drain(limit));
+            worker.mailbox.send(Message::Drain(how));
         }
+        let limit = how.limit;
         let counters: Vec<_> = self.0.iter().map(|worker| worker.counters.clone()).collect();
         let (mailboxes, ended): (Vec<_>, Vec<_>) =
             self.0.into_iter().map(|worker| (worker.mailbox, worker.ended)).unzip();

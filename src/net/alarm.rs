@@ -15,10 +15,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Resolution of every time limit. A limit is kept for at least its time, and at most this longer.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// How long idle waits go on once the worker drains: what a client has sent by then, or is about
-/// to, is still served. A connection that was closed at once would lose it.
-pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
 /// Deadline of a slot that nobody waits on.
 const NEVER: u32 = u32::MAX;
 /// What the clock shows once everything is to end at once.
@@ -35,7 +31,7 @@ struct Table {
     /// Seconds since 1970, as of the last tick.
     epoch: Cell<u64>,
     draining: Cell<bool>,
-    /// When idle waits end; for ever away until the worker drains.
+    /// From when on idle waits end.
     idle_until: Cell<u32>,
     slots: RefCell<Slots>,
 }
@@ -114,27 +110,26 @@ impl Alarms {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         self.0.epoch.set(epoch.map_or(0, |since| since.as_secs()));
         let now = self.0.now.get();
-        self.wake(|deadline| deadline <= now);
+        let idle_ends = now >= self.0.idle_until.get();
+        self.wake(|deadline| deadline <= now || (idle_ends && deadline != NEVER));
     }
 
-    /// Ends every wait that is marked as idle, [`DRAIN_GRACE`] from now.
-    pub fn drain(&self) {
+    /// Ends every wait that is marked as idle, once `grace` has passed and from then on.
+    pub fn drain(&self, grace: Duration) {
         self.0.draining.set(true);
-        self.0.idle_until.set(self.0.deadline(DRAIN_GRACE));
-        // Each looks at its own deadline again.
-        self.wake(|deadline| deadline != NEVER);
+        self.0.idle_until.set(match grace.is_zero() {
+            true => 0,
+            false => self.0.deadline(grace),
+        });
+        if grace.is_zero() {
+            self.wake(|deadline| deadline != NEVER);
+        }
     }
 
     /// Whether [`Alarms::drain`] has been called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.draining.get()
-    }
-
-    /// Whether idle waits end at once.
-    #[must_use]
-    pub fn idle_is_over(&self) -> bool {
-        self.0.now.get() >= self.0.idle_until.get()
     }
 
     /// Ends every wait, now and from now on, as if its time had passed.
@@ -148,12 +143,12 @@ impl Alarms {
         self.cut_where(|tag| tags.contains(&tag));
     }
 
-    /// As [`Alarms::cut_tagged`], for all tags that `over` accepts.
+    /// Ends every wait with a tag that is `over`, now and until its alarm is tagged anew.
     pub fn cut_where(&self, over: impl Fn(Tag) -> bool) {
         let mut slots = self.0.slots.borrow_mut();
         let Slots { deadlines, wakers, tags: known, .. } = &mut *slots;
         for (slot, tag) in known.iter_mut().enumerate() {
-            if *tag != Tag::NONE && over(*tag) {
+            if *tag != Tag::NONE && *tag != Tag::CUT && over(*tag) {
                 *tag = Tag::CUT;
                 deadlines[slot] = NEVER;
                 if let Some(waker) = wakers[slot].take() {
@@ -191,6 +186,7 @@ impl Alarms {
 }
 
 impl Table {
+    /// What the clock will show once `limit` has passed.
     fn deadline(&self, limit: Duration) -> u32 {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
         self.now.get().saturating_add(u32::try_from(ticks).unwrap_or(CUT)).min(CUT)
@@ -208,7 +204,7 @@ impl Alarm {
         self.wait(self.deadline(limit), false, future)
     }
 
-    /// As [`Alarm::within`], and also `None` soon after the worker begins to drain.
+    /// As [`Alarm::within`], and also `None` once the worker drains and its grace is over.
     pub fn idle<F: Future>(
         &self,
         limit: Duration,
@@ -290,8 +286,7 @@ impl<F: Future> Future for Wait<'_, F> {
             return Poll::Ready(Some(output));
         }
         let table = &alarm.table;
-        let deadline = if idle { deadline.min(table.idle_until.get()) } else { deadline };
-        if table.now.get() >= deadline {
+        if table.now.get() >= deadline || (idle && table.now.get() >= table.idle_until.get()) {
             return Poll::Ready(None);
         }
         match alarm.arm(cx.waker(), deadline) {
@@ -336,20 +331,31 @@ mod tests {
     }
 
     #[test]
-    fn draining_soon_ends_idle_waits_only() {
+    fn draining_ends_idle_waits_only() {
         let alarms = Alarms::new();
         let (idle, busy) = (alarms.alarm(), alarms.alarm());
         let limit = Duration::from_secs(5);
         let mut idle = pin!(idle.idle(limit, std::future::pending::<()>()));
         let mut busy = pin!(busy.within(limit, std::future::pending::<()>()));
-        alarms.drain();
-        assert!(poll_once(idle.as_mut()).is_pending(), "a request may be on its way");
-        alarms.0.now.set(alarms.0.deadline(DRAIN_GRACE));
-        assert!(alarms.idle_is_over());
+        alarms.drain(Duration::ZERO);
         assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
         assert!(poll_once(busy.as_mut()).is_pending());
         alarms.cut();
         assert_eq!(poll_once(busy.as_mut()), Poll::Ready(None));
+    }
+
+    #[test]
+    fn draining_with_a_grace_ends_idle_waits_when_it_is_over() {
+        let alarms = Alarms::new();
+        let alarm = alarms.alarm();
+        let mut idle = pin!(alarm.idle(Duration::from_secs(5), std::future::pending::<()>()));
+        assert!(poll_once(idle.as_mut()).is_pending());
+        alarms.drain(Duration::from_millis(200));
+        assert!(alarms.is_draining());
+        alarms.0.now.set(2);
+        assert!(poll_once(idle.as_mut()).is_pending());
+        alarms.0.now.set(3);
+        assert_eq!(poll_once(idle.as_mut()), Poll::Ready(None));
     }
 
     #[test]

@@ -334,7 +334,8 @@ fn a_listener_with_rules_can_be_switched_to_l4_and_back() {
 fn changes_are_told_line_by_line() {
     let file = Keyed::parse(
         "[[target_groups]]\nname = \"home\"\ntargets = [\"127.0.0.1:1\"]\n\
-         [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:80\"\ndefault = { forward = \"home\" }\n",
+         [[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:80\"\n\
+         default = { forward = \"home\" }\n",
     )
     .unwrap();
     assert_eq!(Overlay::empty().lines(), Vec::<String>::new());

@@ -59,6 +59,7 @@ impl Exchange<'_> {
         }
         match result {
             Ok(Outcome::Completed | Outcome::Closed) if !whole => Outcome::Lingering,
+            Ok(Outcome::Closed) => self.close(),
             Ok(outcome) => outcome,
             Err(Failure { begun: Some(shown), .. }) => {
                 if shown == Shown::Close {
@@ -225,7 +226,7 @@ impl Exchange<'_> {
         match (self.send(&own).await, closes) {
             (false, _) => Outcome::Closed,
             (true, false) => Outcome::Completed,
-            (true, true) if whole && self.input.is_empty() => Outcome::Closed,
+            (true, true) if whole => self.close(),
             (true, true) => Outcome::Lingering,
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::http1::{Parsed, parse_request};
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
-use crate::net::{Alarm, Buffer, Socket, Tag};
+use crate::net::{Alarm, Buffer, Liveness, Socket, Tag};
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
@@ -268,7 +268,6 @@ async fn read_first(client: &Client, local: &Local, input: &mut Buffer) -> Resul
         buffer = local.buffers.head();
     }
     match client.alarm.idle(RELEASE_AFTER, client.socket.read(buffer)).await {
-        None if local.alarms.idle_is_over() => Err(NoRequest::Ended),
         None => Err(NoRequest::Idle),
         Some((Ok(1..), buffer)) => {
             *input = buffer;
@@ -360,6 +359,16 @@ impl Exchange<'_> {
         Outcome::Lingering
     }
 
+    /// How the connection closes after a response to a request that was read whole. Bytes behind it
+    /// that nobody reads would make the close a reset, which destroys what the client has not
+    /// received yet of the response (RFC 9112 §9.6).
+    pub(super) fn close(&self) -> Outcome {
+        match self.input.is_empty() && self.client.socket.liveness() != Liveness::Data {
+            true => Outcome::Closed,
+            false => Outcome::Lingering,
+        }
+    }
+
     async fn redirect(self, redirect: &Redirect) -> Outcome {
         let mut location = std::mem::take(&mut self.scratch.head);
         location.clear();
@@ -396,7 +405,7 @@ impl Exchange<'_> {
         match (sent, own.closes, read_whole) {
             (false, ..) => Outcome::Closed,
             (true, false, _) => Outcome::Completed,
-            (true, true, true) if self.input.is_empty() => Outcome::Closed,
+            (true, true, true) => self.close(),
             (true, true, _) => Outcome::Lingering,
         }
     }

@@ -102,6 +102,33 @@ fn close_asked_by_the_client_ends_only_its_own_connection() {
 }
 
 #[test]
+fn bytes_behind_the_last_request_do_not_cut_its_response() {
+    let body = "x".repeat(512 << 10);
+    let length = body.len();
+    let response =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    let [asked, answer, relayed] = [Gate::new(), Gate::new(), Gate::new()];
+    let gates = [asked.clone(), answer.clone(), relayed.clone()];
+    let target = Target::start(move |peer| {
+        peer.request();
+        gates[0].open();
+        gates[1].wait();
+        peer.send(response.as_bytes());
+        peer.take_rest();
+        gates[2].open();
+    });
+    let balancer = http(&[&target]).start();
+    let mut client = Client::connect_narrow(balancer.address("web"), 4096);
+    client.send("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
+    asked.wait();
+    client.send("\r\n");
+    answer.open();
+    relayed.wait();
+    assert_eq!(client.response("POST").body.len(), body.len());
+    client.expect_close();
+}
+
+#[test]
 fn close_said_by_the_target_ends_only_its_own_connection() {
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     let target = Target::answering_once(response);

@@ -70,10 +70,9 @@ pub fn openapi_json() -> &'static str {
     TEXT.get_or_init(|| {
         let document = super::routes().to_openapi();
         let mut document = serde_json::to_value(document).unwrap_or_default();
-        if let Some(schemas) = document.pointer_mut("/components/schemas") {
-            if let Some(schemas) = schemas.as_object_mut() {
-                add_configuration(schemas);
-            }
+        let schemas = document.pointer_mut("/components/schemas");
+        if let Some(schemas) = schemas.and_then(Value::as_object_mut) {
+            add_configuration(schemas);
         }
         fold_lines(&mut document);
         format!("{document:#}\n")

@@ -1,3 +1,5 @@
+//! Changes through the API: what they ask of the actor and what they answer.
+
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,8 +17,8 @@ async fn after(router: &Router, line: &str, status: u16, pointer: &str) -> Value
 }
 
 #[tokio::test]
-async fn changes_are_what_is_read_afterwards() {
-    let cases = [
+async fn changes_of_listeners_and_rules_are_read_afterwards() {
+    let cases = vec![
         (
             r#"PATCH /v1/config {"server":{"workers":null,"driver":"epoll"}}"#,
             200,
@@ -24,7 +26,8 @@ async fn changes_are_what_is_read_afterwards() {
             json!({"driver": "epoll"}),
         ),
         (
-            r#"PUT /v1/listeners/web {"address":"[::]:80","default":{"fixed_response":{"status":503}}}"#,
+            r#"PUT /v1/listeners/web {"address":"[::]:80",
+                "default":{"fixed_response":{"status":503}}}"#,
             200,
             "/listeners/web",
             json!({"address": "[::]:80", "default": {"fixed_response": {"status": 503}}}),
@@ -56,6 +59,13 @@ async fn changes_are_what_is_read_afterwards() {
             json!({"20": {"forward": "home"}}),
         ),
         ("DELETE /v1/listeners/web/rules/10", 200, "/listeners/web/rules", json!({})),
+    ];
+    all_after(cases).await;
+}
+
+#[tokio::test]
+async fn changes_of_groups_and_targets_are_read_afterwards() {
+    let cases = vec![
         (
             r#"PUT /v1/target-groups/blog {"targets":{"127.0.0.1:9":{}},"retry":null}"#,
             200,
@@ -82,6 +92,11 @@ async fn changes_are_what_is_read_afterwards() {
             json!({"weight": 5}),
         ),
     ];
+    all_after(cases).await;
+}
+
+/// Each request with its status, and what is then where in the configuration.
+async fn all_after(cases: Vec<(&str, u16, &str, Value)>) {
     for (line, status, pointer, expected) in cases {
         let (_fake, router) = start();
         assert_eq!(after(&router, line, status, pointer).await, expected, "{line}");
@@ -153,12 +168,18 @@ async fn refused_changes_tell_every_mistake_and_change_nothing() {
     let register = "POST /v1/target-groups/blog/targets";
     let cases = [
         (
-            r#"PATCH /v1/config {"target_groups":{"blog":{"targets":{"127.0.0.1:8081":{"weight":1000}}}},"listeners":{"web":{"mode":"l5"}}}"#.into(),
+            r#"PATCH /v1/config {"target_groups":{"blog":{"targets":{
+                "127.0.0.1:8081":{"weight":1000}}}},
+                "listeners":{"web":{"mode":"l5"}}}"#
+                .into(),
             vec!["target_groups.blog.targets.127.0.0.1:8081.weight", "listeners.web.mode"],
         ),
         (r#"PUT /v1/listeners/web/mode {"mode":"l5"}"#.into(), vec!["listeners.web.mode"]),
         (
-            format!(r#"{register} {{"targets":[{{"address":"localhost"}},{{"address":"1.2.3.4:5","ttl":"soon"}},{{"address":"1.2.3.4:6","ttl":"1ms"}}]}}"#),
+            format!(
+                r#"{register} {{"targets":[{{"address":"localhost"}},
+                {{"address":"1.2.3.4:5","ttl":"soon"}},{{"address":"1.2.3.4:6","ttl":"1ms"}}]}}"#
+            ),
             vec!["targets[0].address", "targets[1].ttl", "targets[2].ttl"],
         ),
         (format!(r#"{register} {{"targets":[]}}"#), vec!["targets"]),

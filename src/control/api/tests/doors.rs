@@ -1,3 +1,5 @@
+//! Who may enter: sockets, tokens, rebinding.
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;

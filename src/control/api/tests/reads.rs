@@ -1,3 +1,5 @@
+//! Reading through the API.
+
 use serde_json::json;
 
 use super::super::openapi_json;
