@@ -24,6 +24,8 @@ pub enum Message {
     Listen(ListenerId, OwnedFd),
     /// Take no more connections from the sockets of a listener; then acknowledge.
     Unlisten(ListenerId, oneshot::Sender<()>),
+    /// Close the unused L7 connections of these listeners: they are served no longer.
+    CloseIdle(Vec<ListenerId>),
     /// End what is in flight at these targets: their deregistration delay is over.
     Cut(Vec<TargetId>),
     /// Say what has been measured and counted.

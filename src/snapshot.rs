@@ -19,7 +19,7 @@ use crate::stickiness::{Keys, Scope};
 /// What workers act on.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// By [`ListenerId`]; one that has been removed leaves its place empty in the end.
+    /// By the place in [`ListenerId`]; one that has been removed leaves its place empty in the end.
     pub listeners: Vec<Option<Arc<ListenerView>>>,
     /// By [`GroupIndex`].
     pub groups: Vec<Arc<GroupView>>,
@@ -27,9 +27,14 @@ pub struct Snapshot {
     pub keys: Arc<Keys>,
 }
 
-/// A listener's identity for as long as the process runs: its place in [`Snapshot::listeners`].
+/// A listener's identity for as long as the process runs: which place it takes, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ListenerId(pub u32);
+pub struct ListenerId {
+    /// Place in [`Snapshot::listeners`]; used again once the listener is forgotten.
+    pub slot: u32,
+    /// Distinguishes the listeners that take the same place one after the other.
+    pub generation: u32,
+}
 
 /// A target group's identity for as long as the process runs: its place in tables of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,7 +274,8 @@ impl Snapshot {
     /// The listener `id`, if it is still there.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<&ListenerView> {
-        self.listeners.get(id.0 as usize)?.as_deref()
+        let listener = self.listeners.get(id.slot as usize)?.as_deref();
+        listener.filter(|listener| listener.id == id)
     }
 
     /// The group at `index`, which a validated model always has.

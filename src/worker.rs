@@ -110,6 +110,10 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 local.alarms.cut_tagged(&[acceptor_tag(id)]);
                 let _ = done.send(());
             }
+            Message::CloseIdle(listeners) => {
+                let tags: Vec<_> = listeners.into_iter().map(proxy::idle_tag).collect();
+                local.alarms.cut_tagged(&tags);
+            }
             Message::Cut(targets) => {
                 let tags: Vec<_> = targets.into_iter().map(proxy::tag).collect();
                 local.alarms.cut_tagged(&tags);
@@ -157,7 +161,7 @@ const ACCEPTOR: u64 = 1 << 63;
 
 /// What the wait of a listener's acceptors is tagged with.
 fn acceptor_tag(listener: ListenerId) -> Tag {
-    Tag(ACCEPTOR | u64::from(listener.0))
+    Tag(ACCEPTOR | u64::from(listener.slot) << 32 | u64::from(listener.generation))
 }
 
 fn is_acceptor(tag: Tag) -> bool {

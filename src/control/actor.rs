@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Failure, Loaded};
 use crate::health::Transition;
-use crate::model::{Action, Model, Server};
+use crate::model::{Action, Listener, Model, Server};
 use crate::net::inherit::Inherited;
 use crate::overlay::store::Store;
 use crate::overlay::{Change, Keyed, Overlay, Refusal};
@@ -216,16 +216,18 @@ impl Actor {
         if let Some((file, text)) = file {
             (self.file, self.source.text) = (file, text);
         }
-        let before = std::mem::replace(&mut self.model, loaded.model).server;
+        let before = std::mem::replace(&mut self.model, loaded.model);
         self.generation += 1;
         let now = Instant::now();
-        let changes = self.registry.apply(&self.model, &groups_in_use(&self.model), now);
-        for change in changes {
-            self.tell_health(&change.group, change.target, change.transition);
-        }
         let linger = self.model.server.drain_timeout;
-        let orders = self.listeners.carry_out(plan, linger, now);
+        let groups = (before.target_groups.as_slice(), self.model.target_groups.as_slice());
+        let orders = self.listeners.carry_out(plan, groups, linger, now);
+        self.register(now);
         self.workers.adopt(&self.snapshot()).await;
+        if self.registry.keep_away() {
+            // Once more, for connections that were put into a pool meanwhile.
+            self.workers.adopt(&self.snapshot()).await;
+        }
         self.workers.listen(orders.listen);
         for id in orders.unlisten {
             self.workers.unlisten(id).await;
@@ -234,11 +236,20 @@ impl Actor {
         self.answer_waiting();
         let mut warnings: Vec<_> =
             loaded.warnings.iter().map(|warning| warning.problem.clone()).collect();
-        warnings.extend(self.waits_for_restart(before));
+        warnings.extend(self.waits_for_restart(before.server));
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
         Ok(Changed { generation: self.generation, warnings })
+    }
+
+    /// Brings the registry up to the model.
+    fn register(&mut self, now: Instant) {
+        let in_use = groups_in_use(&self.model, self.listeners.lingering());
+        let changes = self.registry.apply(&self.model, &in_use, now);
+        for change in changes {
+            self.tell_health(&change.group, change.target, change.transition);
+        }
     }
 
     /// What of `[server]` is only acted on by the next process.
@@ -309,7 +320,12 @@ impl Actor {
     async fn tick(&mut self) {
         let now = Instant::now();
         self.take_over(now);
-        let mut changed = self.listeners.forget(now);
+        let over = self.listeners.forget(now);
+        let mut changed = !over.is_empty();
+        if changed {
+            self.register(now);
+            self.refresh_probes();
+        }
         if now.duration_since(self.reweighed) >= crate::health::anomaly::WINDOW {
             self.reweighed = now;
             changed |= self.registry.reweigh(now);
@@ -318,6 +334,7 @@ impl Actor {
         if changed || elapsed.changed {
             self.publish();
         }
+        self.workers.close_idle(&over);
         if !elapsed.gone.is_empty() {
             let ids: Vec<_> = elapsed.gone.iter().map(|&(_, _, id)| id).collect();
             self.workers.cut(&ids);
@@ -417,9 +434,12 @@ fn refused(refusal: Refusal) -> ChangeError {
 }
 
 /// The groups that something forwards to. Rules of an L4 listener count: connections that began
-/// while it was an L7 one still use them.
-pub(super) fn groups_in_use(model: &Model) -> HashSet<&str> {
-    let actions = model.listeners.iter().flat_map(|listener| {
+/// while it was an L7 one still use them. So do connections of listeners that are going.
+pub(super) fn groups_in_use<'m>(
+    model: &'m Model,
+    going: impl Iterator<Item = &'m Listener>,
+) -> HashSet<&'m str> {
+    let actions = model.listeners.iter().chain(going).flat_map(|listener| {
         listener.rules.iter().map(|rule| &rule.action).chain([&listener.default])
     });
     let forwards = actions.filter_map(|action| match action {

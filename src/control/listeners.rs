@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Listener, Model};
+use crate::model::{Action, GroupIndex, Listener, Model, TargetGroup};
 use crate::net::{self, inherit::Inherited};
 use crate::routing::Router;
 use crate::snapshot::{ListenerId, ListenerView};
@@ -20,6 +20,7 @@ use super::start::StartError;
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     slots: Vec<Option<Slot>>,
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,10 @@ impl Listeners {
         for listener in &model.listeners {
             match self.find(&Key::of(listener)) {
                 Some(id) => plan.kept.push((id, listener.clone())),
-                None => plan.opened.push(open(listener, workers, inherited)?),
+                None => {
+                    let shared = self.has_port(listener.address.port());
+                    plan.opened.push(open(listener, workers, shared, inherited)?);
+                }
             }
         }
         let kept = |id: &ListenerId| plan.kept.iter().any(|(kept, _)| kept == id);
@@ -99,19 +103,28 @@ impl Listeners {
         Ok(plan)
     }
 
-    /// Carries out `plan`. Removed listeners are remembered for `linger`, so that requests on
-    /// their connections are still served.
-    pub(super) fn carry_out(&mut self, plan: Plan, linger: Duration, now: Instant) -> Orders {
+    /// Carries out `plan`, which leads from the groups `before` to those `after`. Removed listeners
+    /// are remembered for `linger`, so that requests on their connections are still served.
+    pub(super) fn carry_out(
+        &mut self,
+        plan: Plan,
+        (before, after): (&[TargetGroup], &[TargetGroup]),
+        linger: Duration,
+        now: Instant,
+    ) -> Orders {
         let mut orders = Orders { unlisten: plan.removed, ..Orders::default() };
         for id in &orders.unlisten {
-            if let Some(slot) = &mut self.slots[id.0 as usize] {
+            if let Some(slot) = &mut self.slots[id.slot as usize] {
                 slot.sockets.clear();
                 slot.forgotten_at = Some(now + linger);
-                slot.view = view(*id, slot.view.settings.clone(), slot.address, true);
             }
         }
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.forgotten_at.is_some()) {
+            let settings = relocate(&slot.view.settings, before, after);
+            slot.view = view(slot.view.id, settings, slot.address, true);
+        }
         for (id, settings) in plan.kept {
-            if let Some(slot) = &mut self.slots[id.0 as usize] {
+            if let Some(slot) = &mut self.slots[id.slot as usize] {
                 slot.view = view(id, settings, slot.address, false);
             }
         }
@@ -123,7 +136,8 @@ impl Listeners {
 
     fn add(&mut self, opened: Opened, orders: &mut Orders) {
         let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        let id = ListenerId(free as u32);
+        self.generation = self.generation.wrapping_add(1);
+        let id = ListenerId { slot: free as u32, generation: self.generation };
         let mut sockets = Vec::with_capacity(opened.sockets.len());
         for (worker, socket) in opened.sockets.into_iter().enumerate() {
             // Without a duplicate the socket only cannot be handed over later.
@@ -143,16 +157,17 @@ impl Listeners {
         }
     }
 
-    /// Forgets removed listeners whose time is over; whether there were any.
-    pub(super) fn forget(&mut self, now: Instant) -> bool {
-        let mut forgotten = false;
-        for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|slot| slot.forgotten_at.is_some_and(|at| at <= now)) {
-                *slot = None;
-                forgotten = true;
-            }
-        }
-        forgotten
+    /// Forgets removed listeners whose time is over; which.
+    pub(super) fn forget(&mut self, now: Instant) -> Vec<ListenerId> {
+        let is_over = |slot: &mut Slot| slot.forgotten_at.is_some_and(|at| at <= now);
+        let over = self.slots.iter_mut().filter_map(|place| place.take_if(is_over));
+        over.map(|slot| slot.view.id).collect()
+    }
+
+    /// Listeners that are removed and not forgotten: their connections are still served.
+    pub(super) fn lingering(&self) -> impl Iterator<Item = &Listener> {
+        let removed = self.slots.iter().flatten().filter(|slot| slot.forgotten_at.is_some());
+        removed.map(|slot| &slot.view.settings)
     }
 
     /// The views for a snapshot.
@@ -162,11 +177,8 @@ impl Listeners {
 
     /// Listeners that are not removed.
     pub(super) fn live(&self) -> impl Iterator<Item = (ListenerId, &ListenerView)> {
-        let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(index, slot)| {
-            let slot = slot.as_ref().filter(|slot| slot.forgotten_at.is_none())?;
-            Some((ListenerId(index as u32), slot.view.as_ref()))
-        })
+        let live = self.slots.iter().flatten().filter(|slot| slot.forgotten_at.is_none());
+        live.map(|slot| (slot.view.id, slot.view.as_ref()))
     }
 
     /// All sockets with the address that each listener is configured with.
@@ -185,12 +197,35 @@ impl Listeners {
     }
 
     fn find(&self, key: &Key) -> Option<ListenerId> {
-        let slots = self.slots.iter().enumerate();
-        let mut live = slots.filter(|(_, slot)| {
-            slot.as_ref().is_some_and(|slot| slot.forgotten_at.is_none() && slot.key == *key)
-        });
-        live.next().map(|(index, _)| ListenerId(index as u32))
+        let mut live = self.slots.iter().flatten().filter(|slot| slot.forgotten_at.is_none());
+        live.find(|slot| slot.key == *key).map(|slot| slot.view.id)
     }
+
+    /// Whether a listener, perhaps one that is just going, has this port.
+    fn has_port(&self, port: u16) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.address.port() == port)
+    }
+}
+
+/// `listener` as it was when the groups were those `before`, for the groups `after`. Where a group
+/// is gone there is nobody to answer.
+fn relocate(listener: &Listener, before: &[TargetGroup], after: &[TargetGroup]) -> Listener {
+    let place = |index: GroupIndex| {
+        let name = &before.get(index.0 as usize)?.name;
+        let place = after.iter().position(|group| group.name == *name)?;
+        Some(GroupIndex(place as u32))
+    };
+    let mut listener = listener.clone();
+    let rules = listener.rules.iter_mut().map(|rule| &mut rule.action);
+    for action in rules.chain([&mut listener.default]) {
+        let Action::Forward(forward) = action else { continue };
+        forward.groups = forward
+            .groups
+            .iter()
+            .filter_map(|&(index, weight)| Some((place(index)?, weight)))
+            .collect();
+    }
+    listener
 }
 
 fn view(
@@ -205,9 +240,11 @@ fn view(
 }
 
 /// Opens a listener's sockets, one per worker at least; those of the process before come first.
+/// `shared`: another listener of ours has the port, on another address or until a moment ago.
 fn open(
     listener: &Listener,
     workers: usize,
+    shared: bool,
     inherited: &mut Inherited,
 ) -> Result<Opened, StartError> {
     let fail = |source| StartError::Bind {
@@ -217,7 +254,7 @@ fn open(
     };
     let mut sockets = inherited.take(listener.address);
     let mut address = listener.address;
-    if sockets.is_empty() && address.port() != 0 {
+    if sockets.is_empty() && address.port() != 0 && !shared {
         // With reuse_port alone, a second ringway would share the port in silence.
         net::probe(address).map_err(fail)?;
     }

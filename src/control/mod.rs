@@ -127,10 +127,11 @@ async fn start_actor(
     let mut inherited = Inherited::from_environment();
     let mut listeners = Listeners::default();
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
-    let orders = listeners.carry_out(plan, model.server.drain_timeout, now);
+    let groups = (&[][..], model.target_groups.as_slice());
+    let orders = listeners.carry_out(plan, groups, model.server.drain_timeout, now);
     let mut registry = Registry::default();
     // Targets that are new at the start are no news.
-    drop(registry.apply(&model, &actor::groups_in_use(&model), now));
+    drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
     let (handle, commands) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
     let mut actor = Actor {

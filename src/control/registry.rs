@@ -123,6 +123,16 @@ impl Registry {
         changes
     }
 
+    /// Keeps new requests away from draining targets, whatever the snapshot that they act on. Not
+    /// before the workers have the snapshot without them: the one before may know no others.
+    /// Whether there was one that this was new for.
+    pub(super) fn keep_away(&self) -> bool {
+        let entries = self.groups.values().flat_map(|group| group.targets.values());
+        let draining = entries.filter(|entry| entry.health.state() == State::Draining);
+        let new = draining.filter(|entry| !entry.load.is_draining());
+        new.inspect(|entry| entry.load.set_draining(true)).count() > 0
+    }
+
     fn entry(&mut self, name: &str) -> Option<(Arc<str>, (&mut Group, &mut Slots))> {
         let key = self.groups.get_key_value(name)?.0.clone();
         let group = self.groups.get_mut(name)?;
@@ -259,7 +269,7 @@ impl Group {
                 entry.health.health_check_changed();
             }
             let assumed = (!settings.health_check.enabled)
-                .then(|| entry.health.probed(Probe::Success, &settings.health_check, now))
+                .then(|| entry.health.assume_healthy(now))
                 .flatten();
             for transition in [back, used, assumed].into_iter().flatten() {
                 self.turned(address, transition, now);
@@ -278,7 +288,6 @@ impl Group {
     ) {
         let delay = self.settings.deregistration_delay;
         for (&address, entry) in self.targets.iter_mut().filter(|(address, _)| gone(**address)) {
-            entry.load.set_draining(true);
             if let Some(transition) = entry.health.deregister(delay, now) {
                 entry.slow_start.ended();
                 note(address, transition);
@@ -506,8 +515,12 @@ mod tests {
         let in_use = HashSet::from(["home"]);
         registry.apply(&model(&[1, 2]), &in_use, now);
         registry.apply(&model(&[2]), &in_use, now);
-        let group = registry.group("home").expect("known");
         let target = SocketAddr::from(([127, 0, 0, 1], 1));
+        let group = registry.group("home").expect("known");
+        assert!(!group.targets[&target].load.is_draining(), "workers know no other yet");
+        assert!(registry.keep_away());
+        assert!(!registry.keep_away());
+        let group = registry.group("home").expect("known");
         assert!(group.targets[&target].load.is_draining());
         registry.apply(&model(&[1, 2]), &in_use, now);
         let group = registry.group("home").expect("known");

@@ -55,6 +55,13 @@ impl Pool {
         }
     }
 
+    /// Closes the unused L7 connections of `listeners`.
+    pub(super) fn close_idle(&self, listeners: &[ListenerId]) {
+        for worker in self.0.iter().filter(|_| !listeners.is_empty()) {
+            worker.mailbox.send(Message::CloseIdle(listeners.to_vec()));
+        }
+    }
+
     /// Ends what is in flight at `targets`.
     pub(super) fn cut(&self, targets: &[TargetId]) {
         for worker in &self.0 {

@@ -185,6 +185,18 @@ impl TargetHealth {
         })
     }
 
+    /// The target is not probed and counts as healthy.
+    pub fn assume_healthy(&mut self, now: Instant) -> Option<Transition> {
+        self.change(now, |health| match &mut health.phase {
+            Phase::InUse(verdict) | Phase::Draining(_, Some(verdict)) => {
+                if !matches!(verdict, Verdict::Healthy { .. }) {
+                    (*verdict, health.run) = (Verdict::Healthy { since: now }, 0);
+                }
+            }
+            Phase::NotInUse | Phase::Draining(_, None) | Phase::Gone => {}
+        })
+    }
+
     /// The health check is another one: counting begins anew, the state stays.
     pub fn health_check_changed(&mut self) {
         self.run = 0;

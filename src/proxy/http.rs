@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::http1::{Parsed, parse_request};
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
-use crate::net::{Alarm, Buffer, Liveness, Socket};
+use crate::net::{Alarm, Buffer, Liveness, Socket, Tag};
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
@@ -118,9 +118,11 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             Outcome::Completed | Outcome::Closed | Outcome::Lingering => return,
         }
         let Some(limit) = idle_timeout(&client, &local) else { return };
+        client.alarm.tag(super::idle_tag(client.listener));
         if !matches!(client.alarm.idle(limit, client.socket.readable()).await, Some(Ok(()))) {
             return;
         }
+        client.alarm.tag(Tag::NONE);
         input = Buffer::default();
     }
 }

@@ -57,6 +57,13 @@ pub fn tag(target: TargetId) -> Tag {
     Tag(u64::from(target.slot) << 32 | u64::from(target.generation))
 }
 
+/// What the waits of an L7 connection without a request are tagged with. The top two bits tell
+/// tags of targets, of connections without a request, and of acceptors apart.
+#[must_use]
+pub fn idle_tag(listener: ListenerId) -> Tag {
+    Tag(1 << 62 | u64::from(listener.slot) << 32 | u64::from(listener.generation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

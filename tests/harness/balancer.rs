@@ -246,6 +246,7 @@ impl Balancer {
     }
 
     /// Waits until `holds`; panics with the log after the deadline.
+    #[allow(clippy::disallowed_methods, reason = "looks again and again, with a deadline")]
     pub fn wait(&self, what: &str, holds: impl Fn() -> bool) {
         let until = Instant::now() + DEADLINE;
         while !holds() {

@@ -1,9 +1,17 @@
 //! Targets come and go: health, draining, reload, stickiness, shares, end to end.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "rules for workers; here a pause is the pace of a target, or time in which nothing \
+              may happen"
+)]
+
 mod draining;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod health;
+mod reload;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
