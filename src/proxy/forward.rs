@@ -158,7 +158,8 @@ impl Exchange<'_> {
                         && !retried
                         && stale.is_harmless(asked) =>
                 {
-                    outgoing.bytes.rewind(outgoing.len);
+                    // A write that failed has left bytes unsent.
+                    outgoing.bytes.rewind(outgoing.len - outgoing.bytes.len());
                     self.local.counters.retries.add(1);
                     retried = true;
                     failure = stale;
