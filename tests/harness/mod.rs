@@ -13,6 +13,7 @@
 mod balancer;
 mod client;
 mod config;
+mod control;
 mod ends;
 mod message;
 mod target;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use balancer::{Balancer, Ringway, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
+pub use control::{Answer, Control, FastTarget, Seen, strict_client};
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};
