@@ -156,7 +156,7 @@ async fn sweep(local: Rc<Local>) {
     }
 }
 
-/// In the tags of acceptors only: slots of targets stay below it.
+/// In the tags of acceptors only, see [`proxy::idle_tag`] for the others.
 const ACCEPTOR: u64 = 1 << 63;
 
 /// What the wait of a listener's acceptors is tagged with.

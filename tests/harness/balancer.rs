@@ -246,13 +246,17 @@ impl Balancer {
     }
 
     /// Waits until `holds`; panics with the log after the deadline.
-    #[allow(clippy::disallowed_methods, reason = "looks again and again, with a deadline")]
     pub fn wait(&self, what: &str, holds: impl Fn() -> bool) {
         let until = Instant::now() + DEADLINE;
         while !holds() {
             assert!(Instant::now() < until, "waited for {what}; log:\n{}", self.log());
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Number of files that the process has open.

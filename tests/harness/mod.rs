@@ -10,6 +10,7 @@
 // Tests are ordinary threads; the ban is about workers.
 #![allow(clippy::disallowed_types)]
 
+mod api;
 mod balancer;
 mod client;
 mod config;
@@ -20,6 +21,7 @@ mod target;
 
 use std::time::Duration;
 
+pub use api::Api;
 pub use balancer::{Balancer, Ringway, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};

@@ -7,11 +7,16 @@
               may happen"
 )]
 
+mod api;
 mod draining;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod health;
 mod reload;
+mod shares;
+mod sticky;
+mod storms;
+mod upgrade;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +27,9 @@ use harness::*;
 
 /// A probe every 100 ms, so that tests need not wait.
 const FAST: &str = "interval = \"100ms\", timeout = \"80ms\"";
+
+/// What a client of a [`Stream`] waits before each request.
+const PAUSE: Duration = Duration::from_micros(1500);
 
 /// How a target answers probes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,14 +122,23 @@ type Seen = Result<(u16, String), String>;
 impl Stream {
     /// `clients` of them, each with a connection that it opens anew when it is told to close.
     fn start(address: std::net::SocketAddr, clients: usize) -> Self {
-        Self::with(clients, move || Client::connect(address))
+        Self::with(clients, true, move || Client::connect(address))
     }
 
-    fn with(clients: usize, connect: impl Fn() -> Client + Clone + Send + 'static) -> Self {
+    /// As [`Stream::start`], with a new connection for each request.
+    fn once(address: std::net::SocketAddr, clients: usize) -> Self {
+        Self::with(clients, false, move || Client::connect(address))
+    }
+
+    fn with(
+        clients: usize,
+        keeps: bool,
+        connect: impl Fn() -> Client + Clone + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |_| {
             let (stop, connect) = (stop.clone(), connect.clone());
-            thread::spawn(move || requests(&stop, &connect))
+            thread::spawn(move || requests(&stop, keeps, &connect))
         };
         let clients = (0..clients).map(client).collect();
         Self { stop, clients }
@@ -144,15 +161,17 @@ impl Stream {
     }
 }
 
-fn requests(stop: &AtomicBool, connect: &impl Fn() -> Client) -> Vec<Seen> {
+fn requests(stop: &AtomicBool, keeps: bool, connect: &impl Fn() -> Client) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut client = connect();
     while !stop.load(SeqCst) {
+        // Scripted targets keep all that they receive.
+        thread::sleep(PAUSE);
         let sent = client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         match client.try_response("GET") {
             Ok(response) => {
                 seen.push(Ok((response.status, response.text())));
-                if response.closes() {
+                if response.closes() || !keeps {
                     client = connect();
                 }
             }
@@ -163,4 +182,39 @@ fn requests(stop: &AtomicBool, connect: &impl Fn() -> Client) -> Vec<Seen> {
         }
     }
     seen
+}
+
+/// A balancer with a control API and a directory for what lasts.
+struct Controlled {
+    dir: tempfile::TempDir,
+    api: Api,
+}
+
+impl Controlled {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let api = Api::at(&dir.path().join("control.sock"));
+        Self { dir, api }
+    }
+
+    /// `config` with both.
+    fn text(&self, config: &Config) -> String {
+        let dir = self.dir.path().display();
+        let state = format!("state_dir = \"{dir}\"");
+        let socket = format!("control = {{ socket = \"{dir}/control.sock\" }}");
+        config.clone().server(&state).server(&socket).text()
+    }
+
+    fn register(&self, targets: &str) {
+        let path = "/v1/target-groups/home/targets";
+        self.api.ask("POST", path, &format!("{{\"targets\": [{targets}]}}"));
+    }
+
+    fn targets(&self) -> String {
+        self.api.ask("GET", "/v1/target-groups/home/targets", "")
+    }
+}
+
+fn registration(target: &Target, more: &str) -> String {
+    format!("{{\"address\": \"{}\"{more}}}", target.address())
 }

@@ -1,0 +1,105 @@
+//! Which target gets how much, over sockets.
+
+use std::time::Instant;
+
+use super::*;
+
+/// Answers with `status`, its name, after `delay`.
+fn after(name: &'static str, status: u16, delay: Duration) -> Target {
+    Target::start(move |peer| {
+        while peer.request().is_some() {
+            thread::sleep(delay);
+            let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\n{name}");
+            if !peer.send(head.as_bytes()) {
+                return;
+            }
+        }
+    })
+}
+
+/// The share of `name` in what `clients` got within `span`.
+fn share(balancer: &Balancer, clients: usize, span: Duration, name: &str) -> f64 {
+    let stream = Stream::start(balancer.address("web"), clients);
+    thread::sleep(span);
+    let names: Vec<_> = stream.stop().into_iter().map(|seen| seen.expect("a response").1).collect();
+    names.iter().filter(|seen| *seen == name).count() as f64 / names.len() as f64
+}
+
+#[test]
+fn slow_target_gets_less_than_a_tenth_by_outstanding_requests_and_half_in_turn() {
+    let millis = Duration::from_millis;
+    let (fast, slow) = (after("f", 200, millis(1)), after("s", 200, millis(50)));
+    let config = http(&[&fast, &slow]);
+    let least = config.clone().home("algorithm = \"least_outstanding_requests\"").start();
+    let seen = share(&least, 32, millis(3000), "s");
+    assert!(seen < 0.1, "{:.1} % by outstanding requests", seen * 100.0);
+    let turns = config.start();
+    let seen = share(&turns, 32, millis(3000), "s");
+    assert!((0.49..=0.51).contains(&seen), "{:.1} % in turn", seen * 100.0);
+}
+
+#[test]
+fn target_that_fails_gets_less_where_anomalies_are_mitigated() {
+    let none = Duration::ZERO;
+    let all = [after("a", 200, none), after("b", 200, none), after("x", 500, none)];
+    let settings = "algorithm = \"weighted_random\"\nanomaly_mitigation = true";
+    let balancer = http(&[&all[0], &all[1], &all[2]]).home(settings).start();
+    let span = Duration::from_secs(1);
+    let first = share(&balancer, 2, span, "x");
+    assert!(first > 0.2, "{first}");
+    let began = Instant::now();
+    // Each window of 5 s halves its weight.
+    while share(&balancer, 2, span, "x") > 0.08 {
+        assert!(began.elapsed() < Duration::from_secs(30), "its share does not fall");
+    }
+}
+
+#[test]
+fn target_that_turns_healthy_starts_slowly() {
+    let all = ["a", "b"].map(|name| Checked::start(name, Health::Status(200)));
+    let check = check("healthy_threshold = 1, unhealthy_threshold = 1");
+    let config = http(&[&all[0].target, &all[1].target]).home(&check).home("slow_start = \"30s\"");
+    let balancer = config.start();
+    balancer.wait_log_count(&["to=healthy"], 2);
+    assert!(answers(&balancer, 4).contains(&"b".into()), "those that begin together do not ramp");
+    all[1].turn(Health::Status(500));
+    balancer.wait_log(&[&all[1].field(), "to=unhealthy"]);
+    all[1].turn(Health::Status(200));
+    balancer.wait_log_count(&[&all[1].field(), "to=healthy"], 2);
+    let first = share(&balancer, 2, Duration::from_secs(1), "b");
+    thread::sleep(Duration::from_secs(5));
+    let later = share(&balancer, 2, Duration::from_secs(1), "b");
+    assert!(first < 0.06, "{first:.3} in the first second of 30");
+    assert!((0.06..0.2).contains(&later) && later > first, "{later:.3} in the seventh");
+}
+
+#[test]
+fn outlier_is_taken_out_for_a_while_and_let_back() {
+    let good = Target::named("a");
+    let failing = Arc::new(AtomicBool::new(true));
+    let fails = failing.clone();
+    let bad = Target::start(move |peer| {
+        while peer.request().is_some() {
+            let status = if fails.load(SeqCst) { 503 } else { 200 };
+            peer.send(format!("HTTP/1.1 {status} X\r\nContent-Length: 1\r\n\r\nb").as_bytes());
+        }
+    });
+    let settings = "outlier_detection = { consecutive_failures = 3, base_ejection = \"2s\" }";
+    let balancer = http(&[&good, &bad]).home(settings).start();
+    let mut client = balancer.client();
+    let mut ask = || client.get("/").text();
+    for _ in 0..6 {
+        ask();
+    }
+    let began = Instant::now();
+    while (0..4).any(|_| ask() == "b") {
+        assert!(began.elapsed() < Duration::from_secs(1), "not ejected");
+        thread::sleep(Duration::from_millis(10));
+    }
+    failing.store(false, SeqCst);
+    while (0..2).all(|_| ask() == "a") {
+        assert!(began.elapsed() < DEADLINE, "not let back");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+}

@@ -1,0 +1,106 @@
+//! A new process takes over, and nobody notices.
+
+use super::*;
+
+/// Whether the process `id` runs; one that has ended and was not waited for does not.
+fn runs(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat"));
+    status.is_ok_and(|status| !status.contains(") Z "))
+}
+
+/// Ends the process `id` when dropped.
+struct Ends(u32);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if runs(self.0) {
+            shell(&format!("kill -KILL {}", self.0));
+        }
+    }
+}
+
+fn upgrade(controlled: &Controlled) -> u32 {
+    let answer = controlled.api.ask("POST", "/v1/upgrade", "");
+    let digits: String = answer.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().expect("a process id")
+}
+
+fn upgrades(keep_alive: bool) {
+    let (a, b) = (Target::named("a"), Target::named("b"));
+    let controlled = Controlled::new();
+    let web = free_address();
+    let text = controlled.text(&http(&[&a]).server("drain_timeout = \"5s\""));
+    let text = text.replace("127.0.0.1:0", &web.to_string());
+    let balancer = Balancer::start(&text);
+    controlled.register(&registration(&b, ""));
+    let stream = match keep_alive {
+        true => Stream::start(web, 8),
+        false => Stream::once(web, 8),
+    };
+    let mut processes = vec![Ends(balancer.id())];
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(300));
+        processes.push(Ends(upgrade(&controlled)));
+    }
+    thread::sleep(Duration::from_millis(300));
+    let names = stream.stop_clean();
+    for name in ["a", "b"] {
+        assert!(names.iter().any(|seen| seen == name), "{name} of {}", names.len());
+    }
+    let last = processes.pop().expect("the newest");
+    for process in &processes {
+        balancer.wait("an old process to end", || !runs(process.0));
+    }
+    assert!(runs(last.0));
+    assert_eq!(Client::connect(web).get("/").status, 200);
+}
+
+#[test]
+fn upgrades_under_new_connections_refuse_and_fail_none() {
+    upgrades(false);
+}
+
+#[test]
+fn upgrades_under_requests_on_kept_connections_fail_none() {
+    upgrades(true);
+}
+
+#[test]
+fn upgrade_that_fails_leaves_everything_as_it_was() {
+    let a = Target::named("a");
+    let controlled = Controlled::new();
+    let balancer = Balancer::start(&controlled.text(&http(&[&a])));
+    balancer.rewrite("[server\n");
+    let response = controlled.api.try_ask("POST", "/v1/upgrade", "").expect("response");
+    assert!(response.status >= 400, "{response:?}");
+    assert_eq!(answers(&balancer, 2), ["a"; 2]);
+    let b = Target::named("b");
+    controlled.register(&registration(&b, ""));
+    assert!(answers(&balancer, 4).contains(&"b".into()));
+}
+
+#[test]
+fn request_in_flight_is_answered_by_the_old_process() {
+    let gate = Gate::new();
+    let opens = gate.clone();
+    let a = Target::start(move |peer| {
+        while let Some(request) = peer.request() {
+            if request.target == "/slow" {
+                opens.wait();
+            }
+            peer.send(&ok("done"));
+        }
+    });
+    let controlled = Controlled::new();
+    let web = free_address();
+    let text = controlled.text(&http(&[&a])).replace("127.0.0.1:0", &web.to_string());
+    let balancer = Balancer::start(&text);
+    let mut client = balancer.client();
+    client.send_get("/slow");
+    a.wait("a request", |all| all.iter().any(|connection| !connection.requests.is_empty()));
+    let _new = Ends(upgrade(&controlled));
+    assert_eq!(Client::connect(web).get("/").text(), "done");
+    gate.open();
+    let response = client.response("GET");
+    assert!(response.text() == "done" && response.closes(), "{response:?}");
+}
