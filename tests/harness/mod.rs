@@ -6,6 +6,11 @@
 //! [`Client`].
 
 // Every test crate compiles this module and uses a part of it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "rules for workers; here a pause is the pace of a target or of a look with a deadline"
+)]
 #![allow(dead_code, unused_imports, unreachable_pub)]
 // Tests are ordinary threads; the ban is about workers.
 #![allow(clippy::disallowed_types)]
