@@ -12,8 +12,6 @@
     reason = "rules for workers; here a pause is the pace of a target or of a look with a deadline"
 )]
 #![allow(dead_code, unused_imports, unreachable_pub)]
-// Tests are ordinary threads; the ban is about workers.
-#![allow(clippy::disallowed_types)]
 
 mod api;
 mod balancer;
