@@ -19,8 +19,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli conf harness_alone)
-driver_tests=(framing http rules stop tcp)
+common_tests=(cli conf harness_alone rolling soak)
+driver_tests=(framing http rules stop targets tcp)
 measuring_tests=(load memory)
 
 current=none

@@ -6,14 +6,18 @@
 //! [`Client`].
 
 // Every test crate compiles this module and uses a part of it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "rules for workers; here a pause is the pace of a target or of a look with a deadline"
+)]
 #![allow(dead_code, unused_imports, unreachable_pub)]
-// Tests are ordinary threads; the ban is about workers.
-#![allow(clippy::disallowed_types)]
 
 mod api;
 mod balancer;
 mod client;
 mod config;
+mod control;
 mod ends;
 mod message;
 mod target;
@@ -24,6 +28,7 @@ pub use api::Api;
 pub use balancer::{Balancer, Ringway, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
+pub use control::{Answer, Control, FastTarget, Seen, strict_client};
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};

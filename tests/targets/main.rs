@@ -1,5 +1,12 @@
 //! Targets come and go: health, draining, reload, stickiness, shares, end to end.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "rules for workers; here a pause is the pace of a target, or time in which nothing \
+              may happen"
+)]
+
 mod api;
 mod draining;
 #[path = "../harness/mod.rs"]
