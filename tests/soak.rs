@@ -116,7 +116,7 @@ impl Script<'_> {
                            "fixed_response": { "status": 404 } });
         control.done("PUT", "/v1/listeners/web/rules/7", Some(&rule));
         control.done("POST", "/v1/keys/rotate", None);
-        let mode = if round % 2 == 0 { "l7" } else { "l4" };
+        let mode = if round.is_multiple_of(2) { "l7" } else { "l4" };
         control.done("PUT", "/v1/listeners/side/mode", Some(&json!({ "mode": mode })));
         if round % 2 == 1 {
             let text = format!("{}idle_timeout = \"{}s\"\n", self.config, 60 + round);

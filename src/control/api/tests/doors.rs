@@ -167,7 +167,8 @@ async fn closing_ends_idle_connections_and_event_streams() {
 async fn other_hosts_need_a_token() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
-    let mut api = ControlApi { address: Some(([0, 0, 0, 0], 0).into()), ..ControlApi::default() };
+    let address = Some(([0, 0, 0, 0], 0).into());
+    let mut api = ControlApi { socket: None, address, ..ControlApi::default() };
     let error = open(&api).await.unwrap_err().to_string();
     assert!(error.contains("no token_file; name one"), "{error}");
     api.token_file = Some(file.clone());
