@@ -125,6 +125,7 @@ fn partial_request_and_then_silence_is_408() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "paces the threads of a test")]
 fn response_head_that_never_ends_is_504() {
     let starts = [("", "HTTP/1.1 102 Processing\r\n\r\n"), ("HTTP/1.1 200 OK\r\n", "X: y\r\n")];
     for (start, again) in starts {
