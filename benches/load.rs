@@ -386,24 +386,23 @@ fn of_process(pid: u32) -> u64 {
 }
 
 async fn hold(load: Rc<Load>) {
-    for _ in 0..load.options.connections {
-        let load = load.clone();
+    for number in 1..=load.options.connections {
+        let own = load.clone();
         net::spawn(async move {
-            let held = load.clone();
-            let mut client = match net::connect(load.options.address).await {
-                Ok(socket) => Client::new(socket, &load.request),
-                Err(_) => return held.errors.set(held.errors.get() + 1),
+            let mut client = match net::connect(own.options.address).await {
+                Ok(socket) => Client::new(socket, &own.request),
+                Err(_) => return own.errors.set(own.errors.get() + 1),
             };
-            match client.exchange(&load).await {
-                Some(_) => held.held.set(held.held.get() + 1),
-                None => held.errors.set(held.errors.get() + 1),
+            match client.exchange(&own).await {
+                Some(_) => own.held.set(own.held.get() + 1),
+                None => own.errors.set(own.errors.get() + 1),
             }
             // Buffers are not needed any more; the socket is.
             (client.request, client.input) = (None, None);
             std::future::pending::<()>().await;
         });
         // Not all at once: the queue of a listening socket is finite.
-        if load.held.get() % 64 == 0 {
+        if number % 64 == 0 {
             net::sleep(Duration::from_millis(1)).await;
         }
     }
