@@ -137,13 +137,16 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
 
 /// Waits until all connections have ended or `end` has come; a message interrupts it.
 async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<Message> {
-    while local.connections() > 0 && Instant::now() < end {
+    loop {
+        // Before the first look, too: acceptors that are to end take what waits for them first.
+        net::sleep(DRAIN_CHECK).await;
         if let Some(message) = inbox.try_next() {
             return Some(message);
         }
-        net::sleep(DRAIN_CHECK).await;
+        if local.connections() == 0 || Instant::now() >= end {
+            return None;
+        }
     }
-    None
 }
 
 /// Closes what has been idle for too long and gives memory back, for as long as the worker lives.
