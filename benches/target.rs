@@ -1,10 +1,9 @@
 //! A target for benchmarks: one thread, keep-alive, as little work per request as can be.
 //!
-//! `GET /N` is answered with N bytes, anything else with two; a request body of known length is
-//! read and dropped. Usage: `target ADDRESS...`
+//! `GET /N` is answered with N bytes (any number), anything else with two; a request body of known
+//! length is read and dropped. Usage: `target ADDRESS...`
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use ringway::http1::{Parsed, parse_request};
 use ringway::message::{BodyLength, RequestHead};
@@ -13,6 +12,9 @@ use ringway::net::{self, Acceptor, Buffer, Socket, ring};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Longest piece of a body that is written at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 fn main() {
     let addresses: Vec<String> =
@@ -30,16 +32,16 @@ fn main() {
 
 async fn accept(listener: OwnedFd) {
     let acceptor = Acceptor::new(listener).expect("a ring");
-    let payload = Rc::new(vec![b'x'; 4 << 20]);
     while acceptor.ready().await.is_ok() {
-        let spawn = |socket, _| drop(net::spawn(serve(socket, payload.clone())));
+        let spawn = |socket, _| drop(net::spawn(serve(socket)));
         if acceptor.accept(spawn).is_err() {
             return;
         }
     }
 }
 
-async fn serve(socket: Socket, payload: Rc<Vec<u8>>) -> Option<()> {
+async fn serve(socket: Socket) -> Option<()> {
+    let mut payload = Buffer::with_room(0);
     let mut input = Buffer::with_room(16 * 1024);
     let mut head = RequestHead::default();
     loop {
@@ -73,13 +75,34 @@ async fn serve(socket: Socket, payload: Rc<Vec<u8>>) -> Option<()> {
             input = filled;
             count.ok()?;
         }
-        let mut out = Buffer::with_room(bytes + 128);
-        let status = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
-        out.tail().extend_from_slice(status.as_bytes());
-        out.tail().extend_from_slice(payload.get(..bytes)?);
-        socket.write(out).await.0.ok()?;
+        payload = answer(&socket, payload, bytes).await?;
         if input.is_empty() {
             input.clear();
         }
     }
+}
+
+/// Writes a response of `bytes` bytes. Its last bytes lie in `payload`, where what was sent is
+/// taken back, so that no body is copied together twice.
+async fn answer(socket: &Socket, mut payload: Buffer, bytes: usize) -> Option<Buffer> {
+    let mut left = bytes;
+    let mut head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+    if payload.len() < bytes.min(PIECE_BYTES) {
+        payload = Buffer::with_room(bytes.min(PIECE_BYTES));
+        payload.tail().resize(net::HEADROOM_BYTES + bytes.min(PIECE_BYTES), b'x');
+    }
+    let whole = payload.len();
+    while left > 0 || !head.is_empty() {
+        let piece = left.min(whole);
+        payload.consume(whole - piece);
+        if !payload.prepend(std::mem::take(&mut head).as_bytes()) {
+            return None;
+        }
+        let (result, sent) = socket.write(payload).await;
+        result.ok()?;
+        payload = sent;
+        payload.rewind(whole);
+        left -= piece;
+    }
+    Some(payload)
 }

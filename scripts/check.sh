@@ -19,7 +19,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli conf harness_alone rolling soak)
+common_tests=(cli conf harness_alone rolling soak store)
 driver_tests=(framing http rules stop targets tcp)
 measuring_tests=(load memory)
 

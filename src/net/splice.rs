@@ -83,16 +83,19 @@ impl Pipe {
         }
     }
 
-    /// Moves the `count` bytes in the pipe to `to`. After an error, or when given up, the pipe
-    /// may hold bytes: drop it.
+    /// Moves the `count` bytes in the pipe to `to`, and calls `moved` whenever some have moved.
+    /// After an error, or when given up, the pipe may hold bytes: drop it.
     ///
     /// # Errors
     /// What the kernel says of `to`.
-    pub async fn empty(&self, to: &Socket, mut count: usize) -> io::Result<()> {
+    pub async fn empty(&self, to: &Socket, mut count: usize, moved: impl Fn()) -> io::Result<()> {
         while count > 0 {
             match splice_once(self.read.as_raw_fd(), to.raw_fd(), count) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(moved) => count -= moved,
+                Ok(some) => {
+                    count -= some;
+                    moved();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
                 Err(error) => return Err(error),
             }

@@ -242,10 +242,10 @@ impl Attempt<'_> {
         if !buffer.prepend(head) {
             let mut start = self.local.buffers.head();
             start.tail().extend_from_slice(head);
-            let start = write(&self.client.socket, start, self.pace()).await?;
+            let start = write(&self.client.socket, start, &self.pace()).await?;
             self.local.buffers.put(start);
         }
-        write(&self.client.socket, buffer, self.pace()).await
+        write(&self.client.socket, buffer, &self.pace()).await
     }
 
     /// Reads until a whole response head is there that is not an interim one.
@@ -261,7 +261,10 @@ impl Attempt<'_> {
                         buffer.consume(head.bytes);
                         continue;
                     }
-                    Ok(Parsed::Complete) => return Ok(buffer),
+                    Ok(Parsed::Complete) => {
+                        self.pace().note();
+                        return Ok(buffer);
+                    }
                     Ok(Parsed::Partial) => {}
                     Err(error) => {
                         let kind = ErrorKind::of_response(error);

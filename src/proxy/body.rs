@@ -2,11 +2,12 @@
 //! before what was read last has been written.
 
 use std::cell::Cell;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use crate::http1::chunked::{self, Decoder, Keep};
 use crate::message::BodyLength;
-use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, Socket};
+use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, Socket, TICK};
 
 use super::headers::Shown;
 use super::local::Local;
@@ -52,10 +53,31 @@ pub(super) enum Stop {
 #[derive(Clone, Copy)]
 pub(super) struct Pace<'a> {
     pub(super) alarm: &'a Alarm,
-    /// Longest silence.
+    /// Longest time in which no byte moves in either direction.
     pub(super) limit: Duration,
     /// Tick of the last movement.
     pub(super) moved: &'a Cell<u32>,
+}
+
+impl Pace<'_> {
+    /// Waits for `future` while bytes move, be it in the other direction; `None` after silence.
+    pub(super) async fn wait<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
+        loop {
+            let silence = TICK.saturating_mul(self.alarm.now().saturating_sub(self.moved.get()));
+            let left = self.limit.saturating_sub(silence);
+            if left.is_zero() || self.alarm.is_cut() {
+                return None;
+            }
+            if let Some(output) = self.alarm.within(left, future.as_mut()).await {
+                return Some(output);
+            }
+        }
+    }
+
+    /// Notes that bytes have moved.
+    pub(super) fn note(&self) {
+        self.moved.set(self.alarm.now());
+    }
 }
 
 impl Body {
@@ -173,7 +195,7 @@ pub(super) async fn relay(
         }
         buffer.clear();
         let room = buffer.room();
-        let read = pace.alarm.within(pace.limit, from.read(buffer)).await;
+        let read = pace.wait(pin!(from.read(buffer))).await;
         let (count, filled) = read.ok_or(Stop::FromTimeout)?;
         buffer = filled;
         match count {
@@ -184,7 +206,7 @@ pub(super) async fn relay(
             }
             Err(_) => return Err(Stop::From),
         }
-        buffer = write(to, buffer, pace).await?;
+        buffer = write(to, buffer, &pace).await?;
         if full_reads >= FULL_READS_MAX && buffer.capacity() == BODY_BUFFER_BYTES {
             local.buffers.put(std::mem::replace(&mut buffer, local.buffers.bulk()));
         }
@@ -193,12 +215,22 @@ pub(super) async fn relay(
     Ok(buffer)
 }
 
-/// Writes all of `buffer` within the limits.
-pub(super) async fn write(to: &Socket, buffer: Buffer, pace: Pace<'_>) -> Result<Buffer, Stop> {
-    let written = pace.alarm.within(pace.limit, to.write(buffer)).await;
-    let (result, buffer) = written.ok_or(Stop::ToTimeout)?;
-    result.map_err(|_| Stop::To)?;
-    pace.moved.set(pace.alarm.now());
+/// Writes all of `buffer`, however slowly it goes.
+pub(super) async fn write(
+    to: &Socket,
+    mut buffer: Buffer,
+    pace: &Pace<'_>,
+) -> Result<Buffer, Stop> {
+    while !buffer.is_empty() {
+        let written = pace.wait(pin!(to.write_some(buffer))).await;
+        let (count, rest) = written.ok_or(Stop::ToTimeout)?;
+        buffer = rest;
+        match count {
+            Ok(count @ 1..) => buffer.consume(count),
+            Ok(0) | Err(_) => return Err(Stop::To),
+        }
+        pace.note();
+    }
     Ok(buffer)
 }
 
@@ -213,15 +245,14 @@ async fn splice_rest(
 ) -> Result<bool, Stop> {
     let Some(pipe) = local.pipes.take() else { return Ok(false) };
     while *left > 0 {
-        let count = match pace.alarm.within(pace.limit, pipe.fill(from, *left)).await {
+        let count = match pace.wait(pin!(pipe.fill(from, *left))).await {
             None => return Err(Stop::FromTimeout),
             Some(Ok(0) | Err(_)) => return Err(Stop::From),
             Some(Ok(count)) => count,
         };
-        let emptied = pace.alarm.within(pace.limit, pipe.empty(to, count)).await;
+        let emptied = pace.wait(pin!(pipe.empty(to, count, || pace.note()))).await;
         emptied.ok_or(Stop::ToTimeout)?.map_err(|_| Stop::To)?;
         *left -= count as u64;
-        pace.moved.set(pace.alarm.now());
     }
     local.pipes.put(pipe);
     Ok(true)

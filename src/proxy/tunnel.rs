@@ -11,8 +11,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, PIPE_BYTES, Socket, TICK, TUNNEL_BUFFER_BYTES};
+use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, PIPE_BYTES, Socket, TUNNEL_BUFFER_BYTES};
 
+use super::body::{self, Pace, Stop};
 use super::http::RELEASE_AFTER;
 use super::local::Local;
 
@@ -36,10 +37,7 @@ enum Fault {
 struct Pump<'a> {
     from: &'a Socket,
     to: &'a Socket,
-    alarm: &'a Alarm,
-    limit: Duration,
-    /// Tick at which bytes last moved in either direction.
-    moved: &'a Cell<u32>,
+    pace: Pace<'a>,
     local: &'a Local,
 }
 
@@ -54,8 +52,9 @@ pub(super) async fn run(
     local: &Local,
 ) {
     let moved = Cell::new(alarm.now());
-    let up = Pump { from: client, to: target, alarm, limit, moved: &moved, local };
-    let down = Pump { from: target, to: client, alarm, limit, moved: &moved, local };
+    let pace = Pace { alarm, limit, moved: &moved };
+    let up = Pump { from: client, to: target, pace, local };
+    let down = Pump { from: target, to: client, pace, local };
     match both(&up, &down, early).await {
         Ok(()) | Err((_, Fault::Silence)) => {}
         Err((pump, Fault::From)) => pump.to.reset_on_close(),
@@ -126,9 +125,9 @@ impl Pump<'_> {
                 self.readable().await?;
             }
             let buffer = spare.take().unwrap_or_else(|| self.local.buffers.tunnel());
-            match self.alarm.within(RELEASE_AFTER, self.from.read(buffer)).await {
+            match self.pace.alarm.within(RELEASE_AFTER, self.from.read(buffer)).await {
                 Some((Ok(1..), buffer)) => {
-                    self.moved.set(self.alarm.now());
+                    self.pace.note();
                     return Ok(Some(buffer));
                 }
                 Some((Ok(0), buffer)) => {
@@ -143,31 +142,21 @@ impl Pump<'_> {
 
     /// Waits without a buffer until there is something to read.
     async fn readable(&self) -> Result<(), Fault> {
-        let mut readable = pin!(self.from.readable());
-        loop {
-            let silence = TICK.saturating_mul(self.alarm.now().saturating_sub(self.moved.get()));
-            let left = self.limit.saturating_sub(silence);
-            if left.is_zero() || self.alarm.is_cut() {
-                return Err(Fault::Silence);
-            }
-            match self.alarm.within(left, readable.as_mut()).await {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(_)) => return Err(Fault::From),
-                // The other direction may have moved meanwhile.
-                None => {}
-            }
+        match self.pace.wait(pin!(self.from.readable())).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(Fault::From),
+            None => Err(Fault::Silence),
         }
     }
 
     async fn write(&self, buffer: Buffer) -> Result<(), Fault> {
-        match self.alarm.within(self.limit, self.to.write(buffer)).await {
-            Some((Ok(()), buffer)) => {
-                self.moved.set(self.alarm.now());
+        match body::write(self.to, buffer, &self.pace).await {
+            Ok(buffer) => {
                 self.local.buffers.put(buffer);
                 Ok(())
             }
-            Some((Err(_), _)) => Err(Fault::To),
-            None => Err(Fault::Silence),
+            Err(Stop::ToTimeout) => Err(Fault::Silence),
+            Err(_) => Err(Fault::To),
         }
     }
 
@@ -176,7 +165,8 @@ impl Pump<'_> {
         let Some(pipe) = self.local.pipes.take() else { return Ok(false) };
         let mut thin_fills = 0;
         while thin_fills < THIN_FILLS_MAX {
-            let filled = self.alarm.within(RELEASE_AFTER, pipe.fill(self.from, PIPE_BYTES as u64));
+            let filled =
+                self.pace.alarm.within(RELEASE_AFTER, pipe.fill(self.from, PIPE_BYTES as u64));
             let count = match filled.await {
                 // Quiet: the pipe is empty and others may need it.
                 None => break,
@@ -188,10 +178,10 @@ impl Pump<'_> {
                 Some(Err(_)) => return Err(Fault::From),
             };
             thin_fills = if count < THIN_BYTES { thin_fills + 1 } else { 0 };
-            match self.alarm.within(self.limit, pipe.empty(self.to, count)).await {
+            match self.pace.wait(pin!(pipe.empty(self.to, count, || self.pace.note()))).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
-                Some(Ok(())) => self.moved.set(self.alarm.now()),
+                Some(Ok(())) => {}
             }
         }
         self.local.pipes.put(pipe);

@@ -203,6 +203,36 @@ fn silence_in_the_middle_of_a_response_cuts_the_client() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "paces the threads of a test")]
+fn one_direction_may_be_silent_while_the_other_moves() {
+    let step = Duration::from_millis(100);
+    let target = Target::start(move |peer| {
+        let head = peer.take_until(b"\r\n\r\n").unwrap_or_default();
+        if head.starts_with(b"POST /up") {
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+            peer.take(20);
+            peer.send(b"ok");
+        } else {
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n");
+            (0..20).for_each(|_| {
+                std::thread::sleep(step);
+                peer.send(b"x");
+            });
+        }
+    });
+    let balancer = http(&[&target]).web("idle_timeout = \"1s\"").start();
+    let (mut up, mut down) = (balancer.client(), balancer.client());
+    down.send("POST /down HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhel");
+    up.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n");
+    for _ in 0..20 {
+        std::thread::sleep(step);
+        up.send("x");
+    }
+    assert_eq!(up.response("POST").text(), "ok");
+    assert_eq!(down.response("POST").body.len(), 20);
+}
+
+#[test]
 fn client_gone_in_the_middle_of_a_response_ends_the_target_connection() {
     let target = Target::start(|peer| {
         peer.request();

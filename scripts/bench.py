@@ -1,0 +1,589 @@
+#!/usr/bin/env python3
+"""Measures ringway, haproxy and nginx in front of the same targets. Start it by scripts/bench.sh.
+
+A case is a load and a list of proxies. They all run at once, idle but for the one that is being
+measured; a round measures each once, in turn, so that what else the machine does meets all alike.
+Medians over rounds are compared. docs/performance.md says how to read the result.
+"""
+
+import argparse
+import dataclasses
+import html
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+TARGETS = [19001, 19002]
+HAPROXY_CONNECTIONS = 9000  # Each takes two files; below the limit that we raise to.
+FILES = 20000
+RULES = [1, 10, 100]
+PEERS = ["haproxy", "nginx"]
+TUNED = ["haproxy-64k", "haproxy-splice", "nginx-64k"]
+COLOURS = {"ringway": "#2b6cb0", "relay": "#718096", "haproxy": "#c05621", "nginx": "#2f855a"}
+
+
+@dataclasses.dataclass
+class Case:
+    """One load. `bars` are (what it says, of which proxies, at most or at least, bound)."""
+
+    name: str
+    title: str
+    connections: int = 64
+    path: str = "/2"
+    body: int = 0
+    layer: str = "l7"
+    new: bool = False
+    proxies: tuple = ("ringway", "haproxy", "nginx")
+    bars: tuple = ()
+    kind: str = "load"  # load, latency, memory
+    unit: str = "us/request"
+    quick: bool = False
+
+
+def better(bound, peers=None):
+    """CPU of ringway over that of the cheapest of these peers (default: all)."""
+    return ("CPU", peers, bound)
+
+
+def sized(layer, size, name, bars, connections, **more):
+    proxies = ("ringway", "haproxy", "nginx", *TUNED)
+    title = f"{layer.upper()} {name} response"
+    case = f"{layer}-{name.lower().replace(' ', '').replace('kib', 'k').replace('mib', 'm')}"
+    return Case(case, title, connections, f"/{size}", 0, layer, False, proxies, bars, **more)
+
+
+def upload(size, name, connections):
+    proxies = ("ringway", "haproxy", "nginx", *TUNED)
+    return Case(f"l7-upload-{name}", f"L7 {name} request body", connections, "/2", size,
+                "l7", False, proxies)
+
+
+def rate(bound):
+    return ("rate", None, bound)
+
+
+CASES = [
+    Case("l7-small-8", "L7 small, c=8", 8, bars=(better(0.90),), quick=True),
+    Case("l7-small-64", "L7 small, c=64", 64, bars=(better(0.66), rate(1.4)), quick=True),
+    Case("l7-small-256", "L7 small, c=256", 256, bars=(better(0.60), rate(1.4))),
+    Case("l7-small-1024", "L7 small, c=1,024", 1024, bars=(better(0.66), rate(1.4)), quick=True),
+    Case("l7-1k", "L7 1 KiB response", 64, "/1024", bars=(better(0.68),)),
+    sized("l7", 16 * KIB, "16 KiB", (better(0.60),), 64, quick=True),
+    sized("l7", 256 * KIB, "256 KiB", (better(0.85), better(0.60, PEERS)), 16),
+    sized("l7", MIB, "1 MiB", (better(0.85), better(0.60, PEERS)), 16, quick=True),
+    upload(16 * KIB, "16k", 64),
+    upload(256 * KIB, "256k", 16),
+    upload(MIB, "1m", 16),
+    Case("l7-rules", "L7 small, 1, 10 and 100 rules (the last matches)", 64,
+         proxies=tuple(f"ringway-rules-{rules}" for rules in RULES),
+         bars=(("rules", None, 1.05),), quick=True),
+    Case("l7-new", "L7 new connection per request", 64, new=True, bars=(better(0.92),),
+         quick=True),
+    Case("l7-latency", "L7 small, latency at half of the slower peer's peak", 64, kind="latency",
+         bars=(("p99.9", None, 1.0),), unit="us", quick=True),
+    Case("l4-small", "L4 small request/response", 64, layer="l4", bars=(better(0.98),),
+         quick=True),
+    sized("l4", 16 * KIB, "16 KiB", (better(1.0),), 16),
+    sized("l4", 64 * KIB, "64 KiB", (better(0.97),), 16, quick=True),
+    sized("l4", 256 * KIB, "256 KiB", (better(0.85),), 16),
+    sized("l4", MIB, "1 MiB", (better(1.0),), 16),
+    Case("l4-bulk", "L4 bulk, 4 connections", 4, f"/{GIB}", layer="l4",
+         proxies=("ringway", "haproxy", "nginx", "haproxy-splice"),
+         bars=(better(1.05, ["haproxy-splice"]), better(0.5, ["nginx"])), unit="ms/GiB",
+         quick=True),
+    Case("l7-idle", "memory of an idle keep-alive connection", 8000, kind="memory",
+         bars=(("bytes", None, 1024),), unit="bytes", quick=True),
+    Case("floor", "whole L7 path over the bare relay", 64, proxies=("ringway", "relay"),
+         bars=(better(1.12, ["relay"]),), quick=True),
+]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer, shorter cases: < 2 minutes")
+    parser.add_argument("--case", action="append", default=[], metavar="NAME",
+                        help="only this case; may be repeated")
+    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--rounds", type=int, help="default 5; with --quick 2")
+    parser.add_argument("--seconds", type=float, help="per round and proxy; default 3, quick 0.5")
+    parser.add_argument("--driver", default="auto", choices=["auto", "io_uring", "epoll"])
+    parser.add_argument("--workers", type=int, default=1,
+                        help="workers of each proxy, on that many cores; default 1")
+    parser.add_argument("--json", metavar="FILE", help="writes every figure of every round")
+    parser.add_argument("--plots", metavar="DIR", default="target/bench",
+                        help="where the SVG plots go; default target/bench")
+    parser.add_argument("--limit", type=float, default=3600, help="gives up after so many seconds")
+    parser.add_argument("--built", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    known = [case.name for case in CASES]
+    for name in given.case:
+        if name not in known:
+            parser.error(f"no case {name}; there are {', '.join(known)}")
+    given.rounds = given.rounds or (2 if given.quick else 5)
+    given.seconds = given.seconds or (0.5 if given.quick else 3.0)
+    return given
+
+
+def built(path):
+    """Executables by name, from cargo's messages."""
+    found = {}
+    with open(path, encoding="utf-8") as messages:
+        for line in messages:
+            message = json.loads(line) if line.startswith("{") else {}
+            if message.get("executable"):
+                found[message["target"]["name"]] = message["executable"]
+    return found
+
+
+def cores(workers):
+    """(cores of the proxy, of the rest) as taskset writes them."""
+    mine = sorted(os.sched_getaffinity(0))
+    proxy, rest = mine[:workers], mine[workers:] or mine[-1:]
+    return ",".join(map(str, proxy)), ",".join(map(str, rest))
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def descendants(pid):
+    """`pid` and the processes below it."""
+    tree = [pid]
+    for parent in tree:
+        try:
+            with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as children:
+                tree += map(int, children.read().split())
+        except OSError:
+            pass
+    return tree
+
+
+def pss(pids):
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as lines:
+            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total * KIB
+
+
+class Bench:
+    """What runs, and how to end it."""
+
+    def __init__(self, given, programs, folder):
+        self.given, self.programs, self.folder = given, programs, folder
+        self.proxy_cores, self.load_cores = cores(given.workers)
+        self.running = {}  # name: (process, port by layer)
+        self.started = time.monotonic()
+
+    def spawn(self, where, command, **more):
+        log = open(os.path.join(self.folder, "log"), "a", encoding="utf-8")
+        return subprocess.Popen(["taskset", "-c", where, *command], stdout=more.pop("stdout", log),
+                                stderr=log, cwd=self.folder, **more)
+
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def start(self, name, command, ports, where):
+        process = self.spawn(where, command)
+        self.running[name] = (process, ports)
+        end = time.monotonic() + 10
+        for port in ports.values():
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    if process.poll() is not None or time.monotonic() > end:
+                        with open(os.path.join(self.folder, "log"), encoding="utf-8") as log:
+                            sys.exit(f"{name} does not start:\n{log.read()[-2000:]}")
+                    time.sleep(0.05)
+
+    def start_targets(self):
+        addresses = [f"127.0.0.1:{port}" for port in TARGETS]
+        ports = dict(enumerate(TARGETS))
+        self.start("targets", [self.programs["target"], *addresses], ports, self.load_cores)
+
+    def proxy(self, name):
+        """Starts the proxy `name` unless it runs; returns its processes and ports."""
+        if name not in self.running:
+            ports = {"l7": free_port(), "l4": free_port()}
+            kind, _, variant = name.partition("-")
+            if kind == "relay":
+                ports.pop("l4")
+            command = getattr(self, kind)(variant, ports, name)
+            self.start(name, command, ports, self.proxy_cores)
+        process, ports = self.running[name]
+        return descendants(process.pid), ports
+
+    def ringway(self, variant, ports, name):
+        targets = ", ".join(f'"127.0.0.1:{port}"' for port in TARGETS)
+        rules = ""
+        if variant.startswith("rules-"):
+            count = int(variant.removeprefix("rules-"))
+            rules = "".join(
+                f'[[listeners.rules]]\npriority = {n}\npath_pattern = "/app-{n}/*"\n'
+                'forward = "all"\n'
+                for n in [*range(1, count), 1000])
+        text = f"""[server]
+workers = {self.given.workers}
+driver = "{self.given.driver}"
+drain_timeout = "1s"
+control = {{ socket = "{self.folder}/{name}.sock" }}
+[[target_groups]]
+name = "all"
+targets = [{targets}]
+[target_groups.health_check]
+enabled = false
+[[listeners]]
+name = "l4"
+address = "127.0.0.1:{ports['l4']}"
+mode = "l4"
+default = {{ forward = "all" }}
+[[listeners]]
+name = "l7"
+address = "127.0.0.1:{ports['l7']}"
+default = {{ forward = "all" }}
+{rules}"""
+        return [self.programs["ringway"], "run", "--config", self.write(f"{name}.toml", text)]
+
+    def haproxy(self, variant, ports, name):
+        tune = "tune.bufsize 65536\n" if variant == "64k" else ""
+        splice = "option splice-request\n option splice-response\n" if variant == "splice" else ""
+        servers = "".join(f" server t{port} 127.0.0.1:{port}\n" for port in TARGETS)
+        text = f"""global
+ nbthread {self.given.workers}
+ maxconn {HAPROXY_CONNECTIONS}
+ maxpipes 256
+ tune.pipesize 1048576
+ {tune}
+defaults
+ timeout connect 10s
+ timeout client 300s
+ timeout server 300s
+ timeout http-keep-alive 300s
+ {splice}
+frontend l7
+ mode http
+ bind 127.0.0.1:{ports['l7']}
+ default_backend l7
+backend l7
+ mode http
+ balance roundrobin
+ http-reuse always
+ option forwardfor
+ http-request set-header X-Forwarded-Proto http
+ http-request set-header X-Forwarded-Port %[dst_port]
+{servers}
+frontend l4
+ mode tcp
+ bind 127.0.0.1:{ports['l4']}
+ default_backend l4
+backend l4
+ mode tcp
+ balance roundrobin
+{servers}"""
+        return ["haproxy", "-db", "-f", self.write(f"{name}.cfg", text)]
+
+    def nginx(self, variant, ports, name):
+        servers = "".join(f"server 127.0.0.1:{port};" for port in TARGETS)
+        http = "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k; " \
+               "client_body_buffer_size 64k;" if variant == "64k" else ""
+        stream = "proxy_buffer_size 64k;" if variant == "64k" else ""
+        module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+        load = f"load_module {module};" if os.path.exists(module) else ""
+        text = f"""{load}
+daemon off; worker_processes {self.given.workers}; worker_rlimit_nofile {FILES};
+pid {self.folder}/{name}.pid; error_log stderr crit;
+events {{ worker_connections {FILES}; }}
+http {{
+ access_log off; tcp_nodelay on; client_max_body_size 0;
+ keepalive_timeout 300s; keepalive_requests 1000000000;
+ client_body_temp_path {self.folder}/body; proxy_temp_path {self.folder}/proxy;
+ fastcgi_temp_path {self.folder}/f; uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
+ proxy_request_buffering off; proxy_max_temp_file_size 0; {http}
+ upstream targets {{ {servers} keepalive 1024; keepalive_requests 1000000000; }}
+ server {{
+  listen 127.0.0.1:{ports['l7']} backlog=65535;
+  location / {{
+   proxy_pass http://targets; proxy_http_version 1.1; proxy_set_header Connection "";
+   proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;
+   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+   proxy_set_header X-Forwarded-Port $server_port;
+  }}
+ }}
+}}
+stream {{
+ access_log off; tcp_nodelay on; {stream}
+ upstream targets {{ {servers} }}
+ server {{ listen 127.0.0.1:{ports['l4']} backlog=65535; proxy_pass targets; }}
+}}
+"""
+        path = self.write(f"{name}.conf", text)
+        return ["nginx", "-p", self.folder, "-e", "stderr", "-c", path]
+
+    def relay(self, _variant, ports, _name):
+        addresses = [f"127.0.0.1:{port}" for port in (ports["l7"], TARGETS[0])]
+        return [self.programs["relay"], *addresses]
+
+    def load_command(self, case, name):
+        pids, ports = self.proxy(name)
+        path = case.path
+        if "-rules-" in name:
+            path = "/app-1000/page"
+        command = [self.programs["load"], f"127.0.0.1:{ports[case.layer]}",
+                   "--connections", str(case.connections), "--path", path,
+                   "--body", str(case.body)]
+        command += [part for pid in pids for part in ("--watch", str(pid))]
+        return command + (["--new-connections"] if case.new else [])
+
+    def load(self, case, name, rate=None, seconds=None):
+        seconds = seconds or self.given.seconds
+        warm_up = min(0.3, seconds / 4)
+        command = self.load_command(case, name) + ["--seconds", str(seconds),
+                                                   "--warm-up", str(warm_up)]
+        command += ["--rate", str(rate)] if rate else []
+        process = self.spawn(self.load_cores, command, stdout=subprocess.PIPE)
+        try:
+            output, _ = process.communicate(timeout=seconds + 20)
+        finally:
+            end(process)
+        result = json.loads(output)
+        bytes_ = result["bytes"]
+        divisor = bytes_ / GIB * 1e-3 * 1e6 if case.unit == "ms/GiB" else result["requests"]
+        result["rate"] = result["requests"] / result["seconds"]
+        result["cpu"] = result["cpu_seconds"] * 1e6 / divisor if divisor else float("nan")
+        result["busy"] = result["cpu_seconds"] / result["seconds"]
+        result["gib_per_second"] = bytes_ / GIB / result["seconds"]
+        return result
+
+    def idle_memory(self, case, name):
+        """PSS that each further connection costs, in a fresh process of the proxy: the first
+        eighth only brings it to its working size."""
+        count = 4000 if self.given.quick else case.connections
+        settle = 3 if self.given.quick else 6
+        self.stop(name)
+        pids, _ = self.proxy(name)
+        holders, sizes, held = [], [], {"held": 0, "errors": 0}
+        try:
+            for connections in (count // 8, count - count // 8):
+                part = dataclasses.replace(case, connections=connections)
+                holders.append(self.spawn(self.load_cores, self.load_command(part, name) + ["--hold"],
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+                held = json.loads(holders[-1].stdout.readline())
+                time.sleep(settle)
+                sizes.append(pss(pids))
+        finally:
+            for holder in holders:
+                end(holder)
+        return {"cpu": (sizes[1] - sizes[0]) / max(1, held["held"]), **held}
+
+    def stop(self, name):
+        if name in self.running:
+            end(self.running.pop(name)[0])
+
+    def stop_all(self):
+        for name in list(self.running):
+            self.stop(name)
+
+    def out_of_time(self):
+        return time.monotonic() - self.started > self.given.limit
+
+
+def end(process):
+    """Ends what we started, by its id, and waits for it."""
+    if process.poll() is None:
+        tree = descendants(process.pid)
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            for pid in tree:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            process.wait(5)
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
+
+
+def measure(bench, case):
+    """Every round of a case: {proxy: [figures]}."""
+    rounds = {name: [] for name in case.proxies}
+    count = 1 if case.kind == "memory" else bench.given.rounds
+    rate_ = None
+    if case.kind == "latency":
+        peaks = [bench.load(case, name)["rate"] for name in PEERS]
+        rate_ = min(peaks) / 2
+    for name in case.proxies if case.kind != "memory" else ():
+        bench.proxy(name)
+    for number in range(count):
+        # Another one goes first each time: no place in the order is an advantage.
+        order = case.proxies[number % len(case.proxies):] + \
+            case.proxies[:number % len(case.proxies)]
+        for name in order:
+            if bench.out_of_time():
+                return rounds
+            if case.kind == "memory":
+                result = bench.idle_memory(case, name)
+            else:
+                result = bench.load(case, name, rate_)
+            if rate_:
+                result["asked_rate"] = rate_
+                result["cpu_per_request"], result["cpu"] = result["cpu"], result["p999"]
+            rounds[name].append(result)
+            if sys.stderr.isatty():
+                print(f"\r{case.name}: round {number + 1} of {count}, {name}".ljust(70), end="\r",
+                      file=sys.stderr, flush=True)
+    return rounds
+
+
+def median(results, key):
+    values = [result[key] for result in results if key in result]
+    return statistics.median(values) if values else float("nan")
+
+
+def verdicts(case, medians):
+    """(bar, measured, met) for each bar of a case. Ratios are medians over medians."""
+    ours = medians.get("ringway", {})
+    found = []
+    for what, peers, bound in case.bars:
+        names = [name for name in (peers or medians) if name in medians and name != "ringway"]
+        if what == "rules":
+            few, many = (medians[f"ringway-rules-{rules}"]["cpu"] for rules in (1, RULES[-1]))
+            found.append((f"100 rules over 1 <= {bound}", many / few, many / few <= bound))
+        elif what == "bytes":
+            found.append((f"<= {bound} bytes", ours["cpu"], ours["cpu"] <= bound))
+        elif what == "rate":
+            ratio = ours["rate"] / max(medians[name]["rate"] for name in names)
+            known = ours["busy"] >= 0.95 or ratio >= bound
+            found.append((f"requests/s >= {bound}", ratio, ratio >= bound if known else None))
+        else:
+            best = min(names, key=lambda name: medians[name]["cpu"])
+            ratio = ours["cpu"] / medians[best]["cpu"]
+            label = "p99.9" if what == "p99.9" else "CPU"
+            found.append((f"{label} <= {bound} of {best}", ratio, ratio <= bound))
+    return found
+
+
+def table(results):
+    lines = ["| case | proxy | cost | requests/s | core busy | p50 / p99 / p99.9 us | errors |",
+             "|---|---|---|---|---|---|---|"]
+    bars = ["| case | bar | measured | |", "|---|---|---|---|"]
+    words = {True: "met", False: "NOT MET", None: "load-bound: the proxy's core was not busy"}
+    for case, medians in results:
+        for name, m in medians.items():
+            if case.kind == "memory":
+                lines.append(f"| {case.name} | {name} | {m['cpu']:.0f} bytes | | | | "
+                             f"{m['errors']:.0f} |")
+                continue
+            lines.append(
+                f"| {case.name} | {name} | {m['cpu']:.2f} {case.unit} | {m['rate']:,.0f} | "
+                f"{m['busy']:.2f} | {m['p50']:.0f} / {m['p99']:.0f} / {m['p999']:.0f} | "
+                f"{m['errors']:.0f} |")
+        for bar, measured, met in verdicts(case, medians):
+            bars.append(f"| {case.name} | {bar} | {measured:.3g} | {words[met]} |")
+    return "\n".join(lines + [""] + bars)
+
+
+def plot(case, medians):
+    """An SVG of bars: the cost of each proxy, and how many times ours it is."""
+    row, left, width = 34, 150, 460
+    ours = (medians.get("ringway") or next(iter(medians.values())))["cpu"]
+    largest = max(m["cpu"] for m in medians.values()) or 1
+    height = 50 + row * len(medians)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 170}" '
+             f'height="{height}" font-family="sans-serif" font-size="13">',
+             f'<rect width="100%" height="100%" fill="white"/>',
+             f'<text x="12" y="24" font-size="15" font-weight="bold">{html.escape(case.title)}: '
+             f'{"memory" if case.kind == "memory" else "p99.9" if case.kind == "latency" else "CPU"}'
+             f', {html.escape(case.unit)}</text>']
+    for at, (name, m) in enumerate(medians.items()):
+        y, length = 40 + at * row, max(1, width * m["cpu"] / largest)
+        colour = COLOURS.get(name.split("-")[0], "#555555")
+        parts += [f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{name}</text>',
+                  f'<rect x="{left}" y="{y}" width="{length:.0f}" height="24" fill="{colour}"/>',
+                  f'<text x="{left + length + 8:.0f}" y="{y + 17}">{m["cpu"]:.4g} '
+                  f'({m["cpu"] / ours:.2f} x)</text>']
+    return "\n".join(parts + ["</svg>", ""])
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        model = next((l.split(":")[1].strip() for l in lines if l.startswith("model name")), "?")
+    versions = [subprocess.run(command, capture_output=True, text=True, check=False)
+                for command in (["haproxy", "-v"], ["nginx", "-v"])]
+    texts = [(v.stdout + v.stderr).split("\n")[0] for v in versions]
+    return {"cores": len(os.sched_getaffinity(0)), "cpu": model, "kernel": os.uname().release,
+            "haproxy": texts[0], "nginx": texts[1], "when": time.strftime("%F %T")}
+
+
+def medians_of(rounds):
+    return {name: {key: median(results, key) for key in results[0]}
+            for name, results in rounds.items() if results}
+
+
+def main():
+    given = arguments()
+    cases = [c for c in CASES if c.name in given.case] if given.case else \
+        [c for c in CASES if c.quick or not given.quick]
+    if given.list:
+        return print("\n".join(f"{case.name:16}{case.title}" for case in CASES))
+    if not given.built:
+        sys.exit("start it by scripts/bench.sh, which builds what is measured")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    if files < FILES:
+        sys.exit(f"needs {FILES} open files: raise the limit (`ulimit -Hn {FILES}`)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    about = machine()
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    folder = tempfile.mkdtemp(prefix="ringway-bench-")
+    os.chmod(folder, 0o755)
+    bench = Bench(given, built(given.built), folder)
+    results, everything = [], {}
+    try:
+        bench.start_targets()
+        for case in cases:
+            rounds = measure(bench, case)
+            medians = medians_of(rounds)
+            if len(medians) < len(case.proxies):
+                print(f"{case.name}: out of time, left out")
+                continue
+            results.append((case, medians))
+            everything[case.name] = {"rounds": rounds, "medians": medians,
+                                     "bars": verdicts(case, medians)}
+            cost = ", ".join(f"{name} {m['cpu']:.4g}" for name, m in medians.items())
+            print(f"{case.name}: {cost} {case.unit}", flush=True)
+            os.makedirs(given.plots, exist_ok=True)
+            with open(os.path.join(given.plots, f"{case.name}.svg"), "w", encoding="utf-8") as svg:
+                svg.write(plot(case, medians))
+    finally:
+        bench.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
+        if given.json:
+            with open(given.json, "w", encoding="utf-8") as file:
+                json.dump({"machine": about, "rounds": given.rounds, "seconds": given.seconds,
+                           "driver": given.driver, "cases": everything}, file, indent=1)
+    print("\n" + table(results))
+    print(f"\nplots in {given.plots}; {time.monotonic() - bench.started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
