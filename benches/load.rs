@@ -34,6 +34,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Room for a response head, and for as much of a body as one read should take.
 const HEAD_ROOM: usize = 4 * 1024;
 const BODY_ROOM: usize = 256 * 1024;
+/// Connections that are being opened at once where they are to be held.
+const HOLD_AT_ONCE: usize = 16;
 
 #[derive(Parser)]
 struct Options {
@@ -401,8 +403,9 @@ async fn hold(load: Rc<Load>) {
             (client.request, client.input) = (None, None);
             std::future::pending::<()>().await;
         });
-        // Not all at once: the queue of a listening socket is finite.
-        if number % 64 == 0 {
+        // A few at a time: else what many requests at once need would be measured, not what idle
+        // connections need.
+        while number - load.held.get() - load.errors.get() as usize >= HOLD_AT_ONCE {
             net::sleep(Duration::from_millis(1)).await;
         }
     }
