@@ -1,13 +1,14 @@
 //! The `ringway` command: from the command line to an exit status.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use ringway::cli::{self, Cli, Command, Format};
 use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
-use ringway::control::{self, Source, Started};
+use ringway::control::{self, Source, StartError, Started};
 use ringway::overlay::{self, Keyed};
 use ringway::{client, demo, platform};
 
@@ -68,15 +69,24 @@ fn in_one_line(warning: &Diagnostic) -> String {
 
 fn run_demo() -> CommandResult {
     let targets = demo::Targets::start()?;
-    let l7 = demo::free_address(demo::L7_ADDRESS);
-    let l4 = demo::free_address(demo::L4_ADDRESS);
-    let text = demo::configuration(targets.home(), targets.blog(), l7, l4);
+    let usual = [demo::L7_ADDRESS, demo::L4_ADDRESS];
+    match demo_on(&targets, usual.map(demo::free_address)) {
+        // Another process was faster: any port will do.
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Bind { .. })) => {
+            demo_on(&targets, usual.map(|address| SocketAddr::new(address.ip(), 0)))
+        }
+        result => result,
+    }
+}
+
+fn demo_on(targets: &demo::Targets, [l7, l4]: [SocketAddr; 2]) -> CommandResult {
+    let configuration = |l7, l4| demo::configuration(targets.home(), targets.blog(), l7, l4);
+    let text = configuration(l7, l4);
     let loaded = config::parse(&text, "demo")?;
-    serve(None, text.clone(), loaded, |started| {
+    serve(None, text, loaded, |started| {
         announce(started);
         if let [web, tcp] = started.listeners.as_slice() {
-            let text =
-                demo::configuration(targets.home(), targets.blog(), web.address, tcp.address);
+            let text = configuration(web.address, tcp.address);
             say(&demo::instructions(web.address, tcp.address, &text));
         }
     })
