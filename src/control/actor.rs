@@ -294,7 +294,7 @@ impl Actor {
         Ok(())
     }
 
-    fn probed(&mut self, result: &ProbeResult) {
+    pub(super) fn probed(&mut self, result: &ProbeResult) {
         if !self.prober.is_current(result) {
             return;
         }
@@ -375,7 +375,7 @@ impl Actor {
         })
     }
 
-    fn refresh_probes(&mut self) {
+    pub(super) fn refresh_probes(&mut self) {
         self.prober.set(self.registry.probes());
         self.registry.probing_began();
     }

@@ -50,7 +50,7 @@ pub use start::StartError;
 /// Probe results that may wait for the actor; beyond it probes wait.
 const PROBE_RESULTS_MAX: usize = 1024;
 
-/// Longest wait of a process that takes over for the first health of every target.
+/// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
 
 /// How long client connections without a request stay open after a hand-over. A close could cross
@@ -101,7 +101,11 @@ pub fn run(
         .map_err(StartError::Runtime)?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
+        let shows_health = source.path.is_none();
         let (mut actor, mut inputs) = start_actor(source, loaded, signals).await?;
+        if shows_health {
+            actor.wait_for_health(&mut inputs).await;
+        }
         let facts = actor.facts();
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
@@ -221,6 +225,20 @@ fn tell_predecessor() {
 }
 
 impl Actor {
+    /// Probes until the health of every target is known, for a demo that should show no surprise:
+    /// until then, the first target to be found healthy answers alone.
+    async fn wait_for_health(&mut self, inputs: &mut Inputs) {
+        self.refresh_probes();
+        let known = async {
+            while self.registry.has_initial() {
+                let Some(result) = inputs.probes.recv().await else { return };
+                self.probed(&result);
+            }
+        };
+        // In vain: then the demo begins all the same.
+        let _ = tokio::time::timeout(FIRST_HEALTH_MAX, known).await;
+    }
+
     fn facts(&self) -> Started {
         let listeners = self.model.listeners.iter().filter_map(|listener| {
             let (_, view) =
