@@ -146,7 +146,7 @@ impl Client {
             SocketAddr::V4(v4) => {
                 format!("{:08X}:{:04X}", u32::from_le_bytes(v4.ip().octets()), v4.port())
             }
-            SocketAddr::V6(_) => unimplemented!("IPv4 only"),
+            SocketAddr::V6(_) => panic!("tests listen on IPv4 only"),
         };
         let Ok(peer) = self.stream.peer_addr() else { return };
         let line = format!("{} {} ", hex(peer), hex(self.address()));
