@@ -81,9 +81,11 @@ tools() {
 # Fails when an end-to-end test exists that no step runs.
 every_test_is_listed() {
     local path name
+    local listed=(tidy "${common_tests[@]}" "${driver_tests[@]}" "${measuring_tests[@]}"
+        "${manual_tests[@]}")
     for path in tests/*.rs tests/*/main.rs; do
         name=$(basename "${path%/main.rs}" .rs)
-        case " tidy ${common_tests[*]} ${driver_tests[*]} ${measuring_tests[*]} ${manual_tests[*]} " in
+        case " ${listed[*]} " in
         *" $name "*) ;;
         *)
             printf 'check.sh: tests/%s is run by no step; name it in scripts/check.sh\n' "$name"
