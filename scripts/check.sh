@@ -10,6 +10,7 @@
 #   epoll      end-to-end tests that move bytes, once more on epoll
 #   release    the optimised build
 #   load       wrk and oha against the release build, on both drivers
+#   soak       targets, rules, keys, modes and the binary changed under load
 #   memory     idle connections and large bodies against the release build
 #   docs       cargo doc, warnings are errors
 #
@@ -22,9 +23,6 @@ cd "$(dirname "$0")/.."
 common_tests=(cli conf harness_alone rolling store)
 driver_tests=(framing http rules stop targets tcp)
 measuring_tests=(load memory)
-# Run by hand: RINGWAY_TEST_SECONDS=60 cargo test --test soak -- --nocapture. Its L7 part holds; a
-# reset on the listener that is switched to L4 is not explained yet.
-manual_tests=(soak)
 
 current=none
 summary=()
@@ -81,8 +79,7 @@ tools() {
 # Fails when an end-to-end test exists that no step runs.
 every_test_is_listed() {
     local path name
-    local listed=(tidy "${common_tests[@]}" "${driver_tests[@]}" "${measuring_tests[@]}"
-        "${manual_tests[@]}")
+    local listed=(tidy "${common_tests[@]}" "${driver_tests[@]}" "${measuring_tests[@]}" soak)
     for path in tests/*.rs tests/*/main.rs; do
         name=$(basename "${path%/main.rs}" .rs)
         case " ${listed[*]} " in
@@ -139,6 +136,10 @@ load() {
     RINGWAY_TEST_DRIVER=epoll cargo test --test load -- --nocapture
 }
 
+soak() {
+    cargo test --test soak -- --nocapture
+}
+
 memory() {
     cargo test --test memory -- --nocapture
 }
@@ -151,6 +152,7 @@ step io_uring io_uring
 step epoll epoll
 step release release_build
 step load load
+step soak soak
 step memory memory
 step docs env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 printf '\nevery step passed in %s s\n' "$SECONDS"

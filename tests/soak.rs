@@ -55,7 +55,7 @@ fn configuration(web: SocketAddr, side: SocketAddr, targets: &[&FastTarget], dir
     let (list, dir) = (list.join(", "), dir.display());
     format!(
         "[server]\nworkers = 2\ndriver = \"{driver}\"\nstate_dir = \"{dir}\"\n\
-         control = {{ socket = \"{dir}/control.sock\" }}\ndrain_timeout = \"10s\"\n\
+         control = {{ socket = \"{dir}/control.sock\" }}\ndrain_timeout = \"10m\"\n\
          [[target_groups]]\nname = \"home\"\ntargets = [{list}]\n\
          deregistration_delay = \"5s\"\nhealth_check = {PROBES}\n\
          stickiness = {{ type = \"lb_cookie\" }}\n\

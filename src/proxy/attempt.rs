@@ -75,8 +75,8 @@ impl Failure {
         Self { kind, begun: None, answered: false }
     }
 
-    /// Whether the same request may be sent once more after a reused connection failed: the
-    /// target closed it before it answered, most likely before it read the request.
+    /// Whether the same request may be sent once more: the target closed before it answered, and
+    /// to do what was asked twice is the same as once (RFC 9110 §9.2.2).
     pub(super) fn is_harmless(&self, asked: Asked) -> bool {
         self.kind == ErrorKind::ConnectionTerminated
             && !self.answered

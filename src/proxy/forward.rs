@@ -18,6 +18,37 @@ use super::http::{Exchange, Outcome, Scratch, Upgrade};
 use super::respond::Own;
 use super::sticky::{Binding, ForwardBinding};
 
+/// What has been sent again because a target closed before it answered. A request that kills
+/// whoever reads it meets one more target at most.
+#[derive(Default)]
+struct Again {
+    here: bool,
+    elsewhere: bool,
+}
+
+/// Where to send a request again.
+enum Place {
+    /// To the same target: it has most likely closed an unused connection.
+    Here,
+    /// To another one: this one has most likely died.
+    Elsewhere,
+}
+
+impl Again {
+    fn is_begun(&self) -> bool {
+        self.here || self.elsewhere
+    }
+
+    /// Where to, after a connection has failed that was `reused` or new.
+    fn next(&mut self, reused: bool) -> Option<Place> {
+        if reused && !self.is_begun() {
+            self.here = true;
+            return Some(Place::Here);
+        }
+        (!std::mem::replace(&mut self.elsewhere, true)).then_some(Place::Elsewhere)
+    }
+}
+
 impl Exchange<'_> {
     /// Sends the request to a target of `group` and the response to the client.
     pub(super) async fn forward(
@@ -132,14 +163,15 @@ impl Exchange<'_> {
         let may_retry = group.settings.retry == Retry::Safe;
         // A body that goes from socket to socket cannot be sent again.
         let replayable = outgoing.body.is_done();
-        let mut retried = false;
+        let mut again = Again::default();
         while let Some(target) =
             sticky.take().or_else(|| connect::choose(group, &tried, self.local))
         {
             let in_flight = target.load.enter();
             self.client.alarm.tag(super::tag(target.id));
             let alarm = &self.client.alarm;
-            let connected = connect::connect(group, target, retried, alarm, self.local).await;
+            let fresh = again.is_begun();
+            let connected = connect::connect(group, target, fresh, alarm, self.local).await;
             let (socket, reused) = match connected {
                 Ok(connected) => connected,
                 Err(kind) => {
@@ -151,23 +183,18 @@ impl Exchange<'_> {
                     continue;
                 }
             };
-            match self.attempt(group, target, binding, socket, asked, outgoing).await {
-                Err(stale)
-                    if reused
-                        && may_retry
-                        && replayable
-                        && !retried
-                        && stale.is_harmless(asked) =>
-                {
-                    outgoing.rewind();
-                    self.local.counters.retries.add(1);
-                    retried = true;
-                    failure = stale;
-                    // Only the connection was stale; the client may be bound to the target.
-                    sticky = Some(target);
-                }
+            failure = match self.attempt(group, target, binding, socket, asked, outgoing).await {
+                Err(closed) if may_retry && replayable && closed.is_harmless(asked) => closed,
                 result => return result,
+            };
+            match again.next(reused) {
+                // Only the connection was stale; the client may be bound to the target.
+                Some(Place::Here) => sticky = Some(target),
+                Some(Place::Elsewhere) => tried.add(target),
+                None => break,
             }
+            outgoing.rewind();
+            self.local.counters.retries.add(1);
             drop(in_flight);
         }
         Err(failure)

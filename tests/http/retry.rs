@@ -108,11 +108,37 @@ fn nothing_is_tried_again_where_retries_are_off() {
     assert_eq!(target.requests().len(), 2);
 }
 
-#[test]
-fn request_on_a_new_connection_is_not_tried_again() {
-    let target = Target::start(|peer| {
+/// Reads a request of each connection and closes without an answer, as one that is killed.
+fn dying() -> Target {
+    Target::start(|peer| {
         peer.request();
-    });
+    })
+}
+
+#[test]
+fn idempotent_request_that_a_dying_target_took_goes_to_another() {
+    let (dying, other) = (dying(), Target::named("other"));
+    let balancer = http(&[&dying, &other]).start();
+    for _ in 0..4 {
+        assert_eq!(balancer.client().get("/").text(), "other");
+    }
+    assert!(!dying.requests().is_empty());
+    let statuses: Vec<u16> =
+        (0..4).map(|_| balancer.client().exchange(with_body("POST")).status).collect();
+    assert!(statuses.contains(&502), "what may not be done twice is not: {statuses:?}");
+}
+
+#[test]
+fn request_that_kills_its_targets_meets_two_of_them() {
+    let targets = [dying(), dying(), dying(), dying()];
+    let balancer = http(&targets.each_ref()).start();
+    assert_eq!(balancer.client().get("/").status, 502);
+    assert_eq!(targets.iter().map(|target| target.requests().len()).sum::<usize>(), 2);
+}
+
+#[test]
+fn request_on_a_new_connection_is_not_tried_again_at_the_same_target() {
+    let target = dying();
     let balancer = http(&[&target]).start();
     assert_eq!(balancer.client().get("/").status, 502);
     assert_eq!((target.connection_count(), target.requests().len()), (1, 1));
