@@ -13,6 +13,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+mod access_log;
+
+pub use access_log::{AccessLog, LogFormat, LogSink, Overflow, Rotation};
+
 /// Longest request head that is buffered, in bytes (AWS ALB quota: 64 KB of request headers).
 /// A longer one is answered with 400.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -393,6 +397,8 @@ pub struct Listener {
     pub accept_proxy_protocol: Option<TrustedFronts>,
     /// How heads are treated; L7 only.
     pub http: HttpOptions,
+    /// Where a line goes for each request (L4: connection); `None`: nowhere.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Listener {
@@ -411,6 +417,7 @@ impl Listener {
             proxy_protocol: None,
             accept_proxy_protocol: None,
             http: HttpOptions::default(),
+            access_log: None,
         }
     }
 }

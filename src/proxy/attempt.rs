@@ -17,6 +17,7 @@ use super::error::ErrorKind;
 use super::headers::{self, Persistence, Shown};
 use super::http::Client;
 use super::local::Local;
+use super::record::Record;
 use super::sticky::Binding;
 
 /// How often a client that waits for a response is looked at: one that has reset its connection
@@ -100,6 +101,8 @@ pub(super) struct Attempt<'a> {
     pub(super) whole: &'a Cell<bool>,
     /// Set once the response has begun at the client.
     pub(super) begun: Cell<Option<Shown>>,
+    /// What is to be said of the exchange.
+    pub(super) record: &'a Record,
 }
 
 impl Attempt<'_> {
@@ -121,6 +124,7 @@ impl Attempt<'_> {
             None => return Err(Failure::early(ErrorKind::HttpResponseTimeout)),
         }
         self.moved.set(self.client.alarm.now());
+        self.record.mark(|times| &times.sent);
         if outgoing.body.is_done() {
             return self.reply(response, head).await;
         }
@@ -154,7 +158,7 @@ impl Attempt<'_> {
     /// Sends the rest of the request body. A target that stops reading is no error here: it may
     /// have answered already.
     async fn upload(&self, body: &mut Body, rest: &mut Vec<u8>) -> Result<(), ErrorKind> {
-        let pace = Pace { alarm: &self.client.alarm, limit: self.idle_timeout, moved: self.moved };
+        let pace = Pace { bytes: &self.record.received, ..self.pace() };
         let buffer = self.local.buffers.body();
         let (from, to) = (&self.client.socket, self.socket);
         match relay(from, to, body, buffer, rest, pace, self.local).await {
@@ -197,6 +201,7 @@ impl Attempt<'_> {
         let answered = |kind| Failure { kind, begun: None, answered: true };
         body.take(&mut buffer, &mut excess).map_err(|_| answered(ErrorKind::HttpProtocolError))?;
         self.begun.set(Some(shown));
+        self.record.starts(response.status);
         let sent = self.send_start(head, buffer).await;
         let ended = match sent {
             Ok(buffer) => self.relay_rest(&mut body, buffer, &mut excess).await,
@@ -234,7 +239,12 @@ impl Attempt<'_> {
     }
 
     fn pace(&self) -> Pace<'_> {
-        Pace { alarm: &self.client.alarm, limit: self.idle_timeout, moved: self.moved }
+        Pace {
+            alarm: &self.client.alarm,
+            limit: self.idle_timeout,
+            moved: self.moved,
+            bytes: &self.record.sent,
+        }
     }
 
     /// Sends the response head and the first bytes of the body, in one write where they fit.
@@ -263,6 +273,7 @@ impl Attempt<'_> {
                     }
                     Ok(Parsed::Complete) => {
                         self.pace().note();
+                        self.record.answered(head.status);
                         return Ok(buffer);
                     }
                     Ok(Parsed::Partial) => {}
@@ -322,6 +333,7 @@ impl Attempt<'_> {
         self.finish_head(response, bytes, head);
         buffer.consume(response.bytes);
         self.begun.set(Some(shown));
+        self.record.starts(response.status);
         let sent = self.send_start(head, buffer).await;
         let buffer = sent.map_err(|stop| response_failure(&stop, shown))?;
         self.local.buffers.put(buffer);

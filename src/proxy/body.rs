@@ -11,6 +11,7 @@ use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, Socket, TICK};
 
 use super::headers::Shown;
 use super::local::Local;
+use super::record;
 
 /// From this many bytes on, the rest of a body of known length goes through a pipe.
 const SPLICE_BYTES_MIN: u64 = 512 * 1024;
@@ -57,6 +58,8 @@ pub(super) struct Pace<'a> {
     pub(super) limit: Duration,
     /// Tick of the last movement.
     pub(super) moved: &'a Cell<u32>,
+    /// Bytes that have been written.
+    pub(super) bytes: &'a Cell<u64>,
 }
 
 impl Pace<'_> {
@@ -226,7 +229,10 @@ pub(super) async fn write(
         let (count, rest) = written.ok_or(Stop::ToTimeout)?;
         buffer = rest;
         match count {
-            Ok(count @ 1..) => buffer.consume(count),
+            Ok(count @ 1..) => {
+                buffer.consume(count);
+                record::add(pace.bytes, count);
+            }
             Ok(0) | Err(_) => return Err(Stop::To),
         }
         pace.note();
@@ -252,6 +258,7 @@ async fn splice_rest(
         };
         let emptied = pace.wait(pin!(pipe.empty(to, count, || pace.note()))).await;
         emptied.ok_or(Stop::ToTimeout)?.map_err(|_| Stop::To)?;
+        record::add(pace.bytes, count);
         *left -= count as u64;
     }
     local.pipes.put(pipe);

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     HttpRequestTimeout,
     /// The client closed before its request was complete or its response had begun.
     ClientClosed,
+    /// A front's PROXY protocol header is missing, malformed, or the front is not trusted.
+    ProxyProtocolError,
     /// The redirect's Location would be too long.
     RedirectTooLong,
     /// The group has no target that could be tried.
@@ -36,6 +38,8 @@ pub enum ErrorKind {
     ConnectionTerminated,
     /// The target did not begin its response in time, or went silent in the middle of it.
     HttpResponseTimeout,
+    /// Nothing moved on a tunnel in either direction.
+    ConnectionReadTimeout,
     /// The target drains, and its deregistration delay is over.
     DeregistrationDelay,
     /// The target closed in the middle of its response body.
@@ -51,8 +55,12 @@ pub enum ErrorKind {
 pub struct Row {
     /// Word for logs and metrics.
     pub name: &'static str,
+    /// What RFC 9209 §2.3 calls it: the name itself, or the nearest that it has.
+    pub proxy_status: &'static str,
     /// Status sent to the client if no response byte was; `None`: nothing can be sent.
     pub status: Option<u16>,
+    /// Status on record if none was sent; 0: none either.
+    pub logged: u16,
     /// Whether the client connection closes after it.
     pub closes: bool,
 }
@@ -61,29 +69,55 @@ impl ErrorKind {
     /// The table.
     #[must_use]
     pub fn row(self) -> Row {
-        let row = |name, status, closes| Row { name, status: Some(status), closes };
+        // RFC 9209 has words for what goes wrong on the target's side; of the client's it knows
+        // `http_request_error` alone.
+        const REQUEST: &str = "http_request_error";
+        let row = |name, proxy_status, status, closes| Row {
+            name,
+            proxy_status,
+            status: Some(status),
+            logged: status,
+            closes,
+        };
+        let same = |name, status, closes| row(name, name, status, closes);
+        let silent = |name, proxy_status, logged| Row {
+            name,
+            proxy_status,
+            status: None,
+            logged,
+            closes: true,
+        };
         match self {
-            Self::HttpRequestError => row("http_request_error", 400, true),
-            Self::HttpRequestUriTooLong => row("http_request_uri_too_long", 414, true),
-            Self::HttpRequestDenied => row("http_request_denied", 405, true),
+            Self::HttpRequestError => same(REQUEST, 400, true),
+            Self::HttpRequestUriTooLong => row("http_request_uri_too_long", REQUEST, 414, true),
+            Self::HttpRequestDenied => same("http_request_denied", 405, true),
             Self::HttpTransferCodingUnsupported => {
-                row("http_transfer_coding_unsupported", 501, true)
+                row("http_transfer_coding_unsupported", REQUEST, 501, true)
             }
-            Self::HttpVersionUnsupported => row("http_version_unsupported", 505, true),
-            Self::ForwardedForTooLong => row("forwarded_for_too_long", 463, false),
-            Self::HttpRequestTimeout => row("http_request_timeout", 408, true),
-            Self::ClientClosed => Row { name: "client_closed", status: None, closes: true },
-            Self::RedirectTooLong => row("redirect_too_long", 507, false),
-            Self::DestinationUnavailable => row("destination_unavailable", 503, false),
-            Self::ConnectionRefused => row("connection_refused", 502, false),
-            Self::ConnectionTimeout => row("connection_timeout", 504, false),
-            Self::ConnectionTerminated => row("connection_terminated", 502, false),
-            Self::HttpResponseTimeout => row("http_response_timeout", 504, false),
-            Self::DeregistrationDelay => row("deregistration_delay", 502, false),
-            Self::HttpResponseIncomplete => row("http_response_incomplete", 502, false),
-            Self::HttpProtocolError => row("http_protocol_error", 502, false),
+            Self::HttpVersionUnsupported => row("http_version_unsupported", REQUEST, 505, true),
+            Self::ForwardedForTooLong => row("forwarded_for_too_long", REQUEST, 463, false),
+            Self::HttpRequestTimeout => row("http_request_timeout", REQUEST, 408, true),
+            // ALB's status for a client that left before its response began; never sent.
+            Self::ClientClosed => silent("client_closed", REQUEST, 460),
+            Self::ProxyProtocolError => silent("proxy_protocol_error", REQUEST, 0),
+            Self::RedirectTooLong => {
+                row("redirect_too_long", "proxy_configuration_error", 507, false)
+            }
+            Self::DestinationUnavailable => same("destination_unavailable", 503, false),
+            Self::ConnectionRefused => same("connection_refused", 502, false),
+            Self::ConnectionTimeout => same("connection_timeout", 504, false),
+            Self::ConnectionTerminated => same("connection_terminated", 502, false),
+            Self::HttpResponseTimeout => same("http_response_timeout", 504, false),
+            Self::ConnectionReadTimeout => {
+                silent("connection_read_timeout", "connection_read_timeout", 0)
+            }
+            Self::DeregistrationDelay => {
+                row("deregistration_delay", "connection_terminated", 502, false)
+            }
+            Self::HttpResponseIncomplete => same("http_response_incomplete", 502, false),
+            Self::HttpProtocolError => same("http_protocol_error", 502, false),
             Self::HttpResponseHeaderSectionSize => {
-                row("http_response_header_section_size", 502, false)
+                same("http_response_header_section_size", 502, false)
             }
         }
     }
@@ -152,12 +186,14 @@ mod tests {
             (K::ForwardedForTooLong, Some(463), false),
             (K::HttpRequestTimeout, Some(408), true),
             (K::ClientClosed, None, true),
+            (K::ProxyProtocolError, None, true),
             (K::RedirectTooLong, Some(507), false),
             (K::DestinationUnavailable, Some(503), false),
             (K::ConnectionRefused, Some(502), false),
             (K::ConnectionTimeout, Some(504), false),
             (K::ConnectionTerminated, Some(502), false),
             (K::HttpResponseTimeout, Some(504), false),
+            (K::ConnectionReadTimeout, None, true),
             (K::DeregistrationDelay, Some(502), false),
             (K::HttpResponseIncomplete, Some(502), false),
             (K::HttpProtocolError, Some(502), false),
@@ -166,6 +202,15 @@ mod tests {
         for (kind, status, closes) in rows {
             assert_eq!((kind.row().status, kind.row().closes), (status, closes), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn what_was_sent_is_what_is_on_record() {
+        use ErrorKind as K;
+        for kind in [K::HttpRequestError, K::RedirectTooLong, K::DestinationUnavailable] {
+            assert_eq!(Some(kind.row().logged), kind.row().status, "{kind:?}");
+        }
+        assert_eq!(K::ClientClosed.row().logged, 460, "as ALB");
     }
 
     #[test]

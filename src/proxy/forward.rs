@@ -2,7 +2,6 @@
 //! one answers or no second try is harmless. `attempt` is one such try.
 
 use std::cell::Cell;
-use std::time::Instant;
 
 use crate::message::Method;
 use crate::model::Retry;
@@ -15,6 +14,7 @@ use super::connect::{self, Tried};
 use super::error::ErrorKind;
 use super::headers::{self, Arrival, Shown};
 use super::http::{Exchange, Outcome, Scratch, Upgrade};
+use super::record;
 use super::respond::Own;
 use super::sticky::{Binding, ForwardBinding};
 
@@ -56,7 +56,7 @@ impl Exchange<'_> {
         group: &GroupView,
         bound: Option<ForwardBinding>,
     ) -> Outcome {
-        let began = Instant::now();
+        let began = self.scratch.record.forwards(group);
         let now = self.local.alarms.epoch_seconds();
         let binding = Binding::new(&self.request(), group, bound, &self.snapshot.keys, now);
         let mut outgoing = match self.encode() {
@@ -75,6 +75,7 @@ impl Exchange<'_> {
             return self.give_up(ErrorKind::HttpRequestError, asked, false).await;
         }
         if expects_continue && !outgoing.body.is_done() && !self.send_continue().await {
+            self.scratch.record.error.set(Some(ErrorKind::ClientClosed));
             return Outcome::Closed;
         }
         let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
@@ -92,7 +93,8 @@ impl Exchange<'_> {
             Ok(Outcome::Completed | Outcome::Closed) if !whole => Outcome::Lingering,
             Ok(Outcome::Closed) => self.close(),
             Ok(outcome) => outcome,
-            Err(Failure { begun: Some(shown), .. }) => {
+            Err(Failure { begun: Some(shown), kind, .. }) => {
+                self.scratch.record.error.set(Some(kind));
                 if shown == Shown::Close {
                     // An orderly end would make what the client has look like the whole.
                     self.client.socket.reset_on_close();
@@ -119,6 +121,7 @@ impl Exchange<'_> {
             random: u128::from(local.random()) << 64 | u128::from(local.random()),
         };
         headers::request(&self.request(), &arrival, bytes.tail())?;
+        self.scratch.record.traced(bytes.filled());
         Ok(Outgoing { len: bytes.len(), bytes, body: Body::of_request(self.scratch.request.body) })
     }
 
@@ -131,6 +134,7 @@ impl Exchange<'_> {
         outgoing.body.take(self.input, &mut self.scratch.rest)?;
         outgoing.bytes.tail().extend_from_slice(self.input.filled());
         outgoing.len = outgoing.bytes.len();
+        record::add(&self.scratch.record.received, self.input.len());
         self.input.clear();
         Ok(())
     }
@@ -168,10 +172,12 @@ impl Exchange<'_> {
             sticky.take().or_else(|| connect::choose(group, &tried, self.local))
         {
             let in_flight = target.load.enter();
+            self.scratch.record.tries(target);
             self.client.alarm.tag(super::tag(target.id));
             let alarm = &self.client.alarm;
             let fresh = again.is_begun();
             let connected = connect::connect(group, target, fresh, alarm, self.local).await;
+            self.scratch.record.mark(|times| &times.connected);
             let (socket, reused) = match connected {
                 Ok(connected) => connected,
                 Err(kind) => {
@@ -211,6 +217,7 @@ impl Exchange<'_> {
     ) -> Result<Outcome, Failure> {
         let moved = Cell::new(self.client.alarm.now());
         let whole = Cell::new(outgoing.body.is_done());
+        let Scratch { response, head, rest, record, .. } = &mut *self.scratch;
         let attempt = Attempt {
             client: self.client,
             local: self.local,
@@ -223,8 +230,8 @@ impl Exchange<'_> {
             moved: &moved,
             whole: &whole,
             begun: Cell::new(None),
+            record: &*record,
         };
-        let Scratch { response, head, rest, .. } = &mut *self.scratch;
         let reply = attempt.run(outgoing, rest, response, head).await;
         let reply = match reply {
             Err(failure) if self.client.alarm.is_cut() => {
@@ -235,7 +242,8 @@ impl Exchange<'_> {
         };
         if reply.upgraded {
             let load = Load::enter_owned(&target.load);
-            let upgrade = Upgrade { socket, load, target: target.id };
+            let record = Box::new(std::mem::take(&mut self.scratch.record));
+            let upgrade = Upgrade { socket, load, target: target.id, record };
             return Ok(Outcome::Upgraded(Box::new(upgrade)));
         }
         if reply.reusable && whole.get() {
@@ -247,6 +255,7 @@ impl Exchange<'_> {
     /// Answers a request whose head has been consumed, `whole` if its body has been too.
     async fn give_up(self, kind: ErrorKind, asked: Asked, whole: bool) -> Outcome {
         let row = kind.row();
+        self.scratch.record.error.set(Some(kind));
         let Some(status) = row.status else { return Outcome::Closed };
         let closes = row.closes || !whole || !asked.persists;
         let own = Own::standard(status, asked.method == Method::Head, closes);

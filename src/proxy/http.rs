@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use crate::http1::{Parsed, parse_request};
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
-use crate::model::{Action, Listener, REQUEST_HEAD_BYTES_MAX, Redirect};
+use crate::model::{Action, Listener, Mode, REQUEST_HEAD_BYTES_MAX, Redirect};
 use crate::net::{Alarm, Buffer, Liveness, Socket, Tag};
+use crate::routing::Routed;
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
 use super::error::ErrorKind;
 use super::local::{Counted, Local};
 use super::proxied;
+use super::record::{self, Record};
 use super::respond::{Own, Page};
 use super::{sticky, tunnel};
 
@@ -63,6 +65,8 @@ pub(super) struct Scratch {
     pub(super) head: Vec<u8>,
     /// Bytes behind a body that has ended.
     pub(super) rest: Vec<u8>,
+    /// What is to be said of the exchange.
+    pub(super) record: Record,
 }
 
 /// One request and what becomes of it.
@@ -96,6 +100,8 @@ pub(super) struct Upgrade {
     /// Counts as one request in flight for as long as it lives.
     pub(super) load: OwnedInFlight,
     pub(super) target: TargetId,
+    /// What is to be said of the request, which ends with the tunnel.
+    pub(super) record: Box<Record>,
 }
 
 /// Serves a client connection until it closes.
@@ -129,13 +135,14 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
 
 /// Moves bytes both ways until the WebSocket ends. The snapshot of its request is gone by now.
 async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Local) {
-    let Some(limit) = listener_settings(client, local, |settings| settings.idle_timeout) else {
-        return;
-    };
-    let (from, to) = (&client.socket, &upgrade.socket);
-    client.alarm.tag(super::tag(upgrade.target));
-    tunnel::run(from, to, early, &client.alarm, limit, local).await;
+    let record = &upgrade.record;
+    if let Some(limit) = listener_settings(client, local, |settings| settings.idle_timeout) {
+        client.alarm.tag(super::tag(upgrade.target));
+        let (from, to) = (&client.socket, &upgrade.socket);
+        tunnel::run(from, to, early, &client.alarm, limit, record, local).await;
+    }
     drop(upgrade.load);
+    record::complete(record, local);
 }
 
 fn listener_settings<R>(
@@ -177,41 +184,28 @@ async fn exchanges(client: &Client, mut input: Buffer, local: &Local) -> (Outcom
     (outcome, Buffer::default())
 }
 
-/// Reads one request, routes it, and does what its rule says.
+/// Reads one request and answers it.
 async fn exchange(
     client: &Client,
     local: &Local,
     scratch: &mut Scratch,
     input: &mut Buffer,
 ) -> Outcome {
-    let read = read_request(client, local, &mut scratch.request, input).await;
+    let read = read_request(client, local, scratch, input).await;
     let snapshot = local.snapshot();
     let Some(listener) = snapshot.listener(client.listener) else { return Outcome::Closed };
-    let exchange = Exchange { client, local, snapshot: &snapshot, listener, scratch, input };
-    match read {
-        Ok(()) => local.counters.requests.add(1),
+    let exchange =
+        Exchange { client, local, snapshot: &snapshot, listener, scratch: &mut *scratch, input };
+    let outcome = match read {
+        Ok(()) => exchange.answer().await,
         Err(NoRequest::Idle) => return Outcome::Idle,
         Err(NoRequest::Ended) => return Outcome::Closed,
-        Err(NoRequest::Refused(kind)) => return exchange.refuse_unread(kind).await,
+        Err(NoRequest::Refused(kind)) => exchange.refuse_unread(kind).await,
+    };
+    if !matches!(outcome, Outcome::Upgraded(_)) {
+        record::complete(&scratch.record, local);
     }
-    match exchange.scratch.request.method {
-        Method::Trace => return exchange.refuse(ErrorKind::HttpRequestDenied).await,
-        Method::Connect => return exchange.refuse(ErrorKind::HttpRequestError).await,
-        _ => {}
-    }
-    let action = listener.router.route(&exchange.request()).action;
-    match action {
-        Action::Forward(forward) => {
-            match sticky::choose_group(forward, &snapshot, &exchange.request(), local) {
-                Some((group, bound)) => exchange.forward(snapshot.group(group), bound).await,
-                None => exchange.refuse(ErrorKind::DestinationUnavailable).await,
-            }
-        }
-        Action::Redirect(redirect) => exchange.redirect(redirect).await,
-        Action::FixedResponse(fixed) => {
-            exchange.respond(|head_only, closes| Own::fixed(fixed, head_only, closes)).await
-        }
-    }
+    outcome
 }
 
 /// Why there is no request to serve.
@@ -228,9 +222,10 @@ enum NoRequest {
 async fn read_request(
     client: &Client,
     local: &Local,
-    head: &mut RequestHead,
+    scratch: &mut Scratch,
     input: &mut Buffer,
 ) -> Result<(), NoRequest> {
+    let Scratch { request: head, record, .. } = scratch;
     let mut scanned = 0;
     let mut deadline = None;
     loop {
@@ -240,11 +235,23 @@ async fn read_request(
         if !input.is_empty() && (scanned == 0 || new_line || full) {
             let snapshot = local.snapshot();
             let listener = snapshot.listener(client.listener).ok_or(NoRequest::Ended)?;
+            if scanned == 0 {
+                record.begin(Mode::L7, listener.settings.access_log.is_some());
+            }
             let mitigation = listener.settings.http.desync_mitigation;
-            match parse_request(input.filled(), mitigation, head) {
-                Ok(Parsed::Complete) => return Ok(()),
-                Ok(Parsed::Partial) => {}
-                Err(error) => return Err(NoRequest::Refused(error.into())),
+            let bytes = input.filled();
+            match parse_request(bytes, mitigation, head) {
+                Ok(Parsed::Complete) => {
+                    let request = Request { head, bytes, peer: client.peer.ip() };
+                    record.read(&request, scanned == 0);
+                    return Ok(());
+                }
+                Ok(Parsed::Partial) => record.received.set(bytes.len() as u64),
+                Err(error) => {
+                    record.received.set(bytes.len() as u64);
+                    record.head_error.set(Some(error));
+                    return Err(NoRequest::Refused(error.into()));
+                }
             }
             let limit = listener.settings.head_timeout;
             deadline.get_or_insert_with(|| client.alarm.deadline(limit));
@@ -301,7 +308,7 @@ async fn read_more(client: &Client, deadline: u32, input: &mut Buffer) -> Result
         Ok(1..) => Ok(()),
         // The client has ended its direction: it may still read that its request was cut short.
         Ok(0) => Err(NoRequest::Refused(ErrorKind::HttpRequestError)),
-        Err(_) => Err(NoRequest::Ended),
+        Err(_) => Err(NoRequest::Refused(ErrorKind::ClientClosed)),
     }
 }
 
@@ -325,6 +332,31 @@ async fn linger(client: &Client, input: &mut Buffer) {
 }
 
 impl Exchange<'_> {
+    /// Routes the request, and does what its rule says.
+    async fn answer(self) -> Outcome {
+        self.local.counters.requests.add(1);
+        match self.scratch.request.method {
+            Method::Trace => return self.refuse(ErrorKind::HttpRequestDenied).await,
+            Method::Connect => return self.refuse(ErrorKind::HttpRequestError).await,
+            _ => {}
+        }
+        let Routed { action, priority } = self.listener.router.route(&self.request());
+        self.scratch.record.routed(priority, action);
+        let snapshot = self.snapshot;
+        match action {
+            Action::Forward(forward) => {
+                match sticky::choose_group(forward, snapshot, &self.request(), self.local) {
+                    Some((group, bound)) => self.forward(snapshot.group(group), bound).await,
+                    None => self.refuse(ErrorKind::DestinationUnavailable).await,
+                }
+            }
+            Action::Redirect(redirect) => self.redirect(redirect).await,
+            Action::FixedResponse(fixed) => {
+                self.respond(|head_only, closes| Own::fixed(fixed, head_only, closes)).await
+            }
+        }
+    }
+
     /// The request as rules see it.
     pub(super) fn request(&self) -> Request<'_> {
         Request {
@@ -347,6 +379,7 @@ impl Exchange<'_> {
     /// Answers with the standard page of `kind`.
     pub(super) async fn refuse(self, kind: ErrorKind) -> Outcome {
         let row = kind.row();
+        self.scratch.record.error.set(Some(kind));
         let Some(status) = row.status else { return Outcome::Closed };
         self.respond(|head_only, closes| Own::standard(status, head_only, closes || row.closes))
             .await
@@ -354,6 +387,7 @@ impl Exchange<'_> {
 
     /// Answers a request that could not be read. Nothing is known of it, not even its method.
     async fn refuse_unread(self, kind: ErrorKind) -> Outcome {
+        self.scratch.record.error.set(Some(kind));
         let Some(status) = kind.row().status else { return Outcome::Closed };
         self.send(&Own::standard(status, false, true)).await;
         Outcome::Lingering
@@ -385,6 +419,7 @@ impl Exchange<'_> {
         if written.is_err() {
             return self.refuse(ErrorKind::RedirectTooLong).await;
         }
+        self.scratch.record.redirects(&location);
         self.respond(|head_only, closes| Own {
             status: redirect.status,
             content_type: "text/html",
@@ -419,6 +454,7 @@ impl Exchange<'_> {
             BodyLength::Known(bytes) if bytes <= available as u64 => bytes as usize,
             BodyLength::Known(_) | BodyLength::Chunked | BodyLength::UntilClose => return false,
         };
+        record::add(&self.scratch.record.received, body);
         self.input.consume(head.bytes + body);
         true
     }
@@ -426,14 +462,19 @@ impl Exchange<'_> {
     /// Sends a response of our own.
     pub(super) async fn send(&self, own: &Own<'_>) -> bool {
         self.local.counters.own_responses.add(1);
+        let record = &self.scratch.record;
+        record.status.set(own.status);
         let mut out = self.local.buffers.head();
         let options = &self.listener.settings.http;
         self.local.date.with(self.local.alarms.epoch_seconds(), |date| {
             own.encode(options, date, out.tail());
         });
+        record.mark(|times| &times.started);
         let limit = self.listener.settings.idle_timeout;
+        let bytes = out.len();
         match self.client.alarm.within(limit, self.client.socket.write(out)).await {
             Some((Ok(()), out)) => {
+                record::add(&record.sent, bytes);
                 self.local.buffers.put(out);
                 true
             }

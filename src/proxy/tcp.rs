@@ -3,15 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::model::{Action, Retry, Stickiness};
+use crate::model::{Action, Mode, Retry, Stickiness};
 use crate::net::{Buffer, Socket};
 use crate::proxy_protocol::{self, Addresses};
 use crate::snapshot::{GroupView, Load, OwnedInFlight, TargetView};
 use crate::stickiness::source_ip;
 
 use super::connect::{self, Tried};
+use super::error::ErrorKind;
 use super::http::Client;
 use super::local::Local;
+use super::record::{self, Record};
 use super::{proxied, tunnel};
 
 /// A target connection for a client, and what is still to be sent on it first.
@@ -20,38 +22,56 @@ struct Bound {
     load: OwnedInFlight,
     idle_timeout: Duration,
     early: Buffer,
+    /// What of `early` is ours: a PROXY protocol header.
+    header_bytes: u64,
 }
 
 /// Serves a client connection until it closes.
 pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
+    let mut record = Box::<Record>::default();
     // Boxed, so that the connection keeps only what the tunnel needs.
-    let Some(bound) = Box::pin(bind(&mut client, &local)).await else {
+    match Box::pin(bind(&mut client, &mut record, &local)).await {
+        Some(Bound { socket, load, idle_timeout, early, header_bytes }) => {
+            let (from, alarm) = (&client.socket, &client.alarm);
+            tunnel::run(from, &socket, early, alarm, idle_timeout, &record, &local).await;
+            drop(load);
+            let received = record.received.get().saturating_sub(header_bytes);
+            record.received.set(received);
+        }
         // No target: as a Classic ELB does, the connection is closed without a word.
-        return client.socket.reset_on_close();
-    };
-    let Bound { socket, load, idle_timeout, early } = bound;
-    tunnel::run(&client.socket, &socket, early, &client.alarm, idle_timeout, &local).await;
-    drop(load);
+        None => client.socket.reset_on_close(),
+    }
+    record::complete(&record, &local);
 }
 
 /// Connects to a target. Until a byte has moved, the next one may be tried.
-async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
+async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option<Bound> {
+    record.begin(Mode::L4, logs(client, local));
     let mut early = Buffer::default();
     let mut destination = None;
     if proxied::is_expected(local, client.listener) {
-        let read = proxied::read(client, local).await?;
+        let read = proxied::read(client, local).await;
+        record.error.set(read.is_none().then_some(ErrorKind::ProxyProtocolError));
+        let read = read?;
         (client.peer, destination, early) = (read.peer, read.destination, read.payload);
     }
     let snapshot = local.snapshot();
     let settings = &snapshot.listener(client.listener)?.settings;
     let Action::Forward(forward) = &settings.default else { return None };
+    record.routed(None, &settings.default);
+    record.error.set(Some(ErrorKind::DestinationUnavailable));
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
+    record.forwards(group);
     let mut tried = Tried::default();
+    let mut header_bytes = 0;
     loop {
         let sticky = bound_by_address(client, group, &tried);
         let target = sticky.or_else(|| connect::choose(group, &tried, local))?;
         let load = Load::enter_owned(&target.load);
+        record.tries(target);
         let connected = connect::connect(group, target, true, &client.alarm, local).await;
+        record.mark(|times| &times.connected);
+        record.error.set(connected.as_ref().err().copied());
         if let Ok((socket, _)) = connected {
             if let Some(version) = settings.proxy_protocol {
                 let destination = match destination {
@@ -61,19 +81,29 @@ async fn bind(client: &mut Client, local: &Local) -> Option<Bound> {
                 let addresses = Addresses { source: client.peer, destination };
                 let mut header = local.buffers.head();
                 proxy_protocol::encode(version, &addresses, header.tail());
+                header_bytes = header.len() as u64;
                 header.tail().extend_from_slice(early.filled());
                 early = header;
             }
             if group.settings.connection_termination {
                 client.alarm.tag(super::tag(target.id));
             }
-            return Some(Bound { socket, load, idle_timeout: settings.idle_timeout, early });
+            let idle_timeout = settings.idle_timeout;
+            return Some(Bound { socket, load, idle_timeout, early, header_bytes });
         }
         if group.settings.retry == Retry::Never {
             return None;
         }
         tried.add(target);
     }
+}
+
+/// Whether the listener keeps an access log.
+fn logs(client: &Client, local: &Local) -> bool {
+    let snapshot = local.snapshot();
+    snapshot
+        .listener(client.listener)
+        .is_some_and(|listener| listener.settings.access_log.is_some())
 }
 
 /// The target that the client's address is bound to, where the group binds by address. A target

@@ -14,8 +14,10 @@ use std::time::Duration;
 use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, PIPE_BYTES, Socket, TUNNEL_BUFFER_BYTES};
 
 use super::body::{self, Pace, Stop};
+use super::error::ErrorKind;
 use super::http::RELEASE_AFTER;
 use super::local::Local;
+use super::record::{self, Record};
 
 /// Reads that fill the largest buffer, in a row, after which a pipe is cheaper.
 const FULL_READS_MAX: u32 = 3;
@@ -37,28 +39,45 @@ enum Fault {
 struct Pump<'a> {
     from: &'a Socket,
     to: &'a Socket,
+    /// Whether it leads to the client.
+    is_down: bool,
     pace: Pace<'a>,
+    record: &'a Record,
     local: &'a Local,
 }
 
 /// Moves bytes until both directions have ended, one side breaks, or nothing has moved for
-/// `limit`. `early` is what `client` has sent already.
+/// `limit`. `early` is what `client` has sent already. `record` learns what came of it.
 pub(super) async fn run(
     client: &Socket,
     target: &Socket,
     early: Buffer,
     alarm: &Alarm,
     limit: Duration,
+    record: &Record,
     local: &Local,
 ) {
     let moved = Cell::new(alarm.now());
-    let pace = Pace { alarm, limit, moved: &moved };
-    let up = Pump { from: client, to: target, pace, local };
-    let down = Pump { from: target, to: client, pace, local };
-    match both(&up, &down, early).await {
-        Ok(()) | Err((_, Fault::Silence)) => {}
-        Err((pump, Fault::From)) => pump.to.reset_on_close(),
-        Err((pump, Fault::To)) => pump.from.reset_on_close(),
+    let pace = |bytes| Pace { alarm, limit, moved: &moved, bytes };
+    let (from, to) = (client, target);
+    let up = Pump { from, to, is_down: false, pace: pace(&record.received), record, local };
+    let (from, to) = (target, client);
+    let down = Pump { from, to, is_down: true, pace: pace(&record.sent), record, local };
+    let Err((pump, fault)) = both(&up, &down, early).await else { return };
+    let (kind, other) = match (fault, pump.is_down) {
+        (Fault::Silence, _) => return record.error.set(Some(silent(alarm))),
+        (Fault::From, false) | (Fault::To, true) => (ErrorKind::ClientClosed, target),
+        (Fault::From, true) | (Fault::To, false) => (ErrorKind::ConnectionTerminated, client),
+    };
+    record.error.set(Some(kind));
+    other.reset_on_close();
+}
+
+/// Why nothing moves any more.
+fn silent(alarm: &Alarm) -> ErrorKind {
+    match alarm.is_cut() {
+        true => ErrorKind::DeregistrationDelay,
+        false => ErrorKind::ConnectionReadTimeout,
     }
 }
 
@@ -128,6 +147,7 @@ impl Pump<'_> {
             match self.pace.alarm.within(RELEASE_AFTER, self.from.read(buffer)).await {
                 Some((Ok(1..), buffer)) => {
                     self.pace.note();
+                    self.came();
                     return Ok(Some(buffer));
                 }
                 Some((Ok(0), buffer)) => {
@@ -137,6 +157,21 @@ impl Pump<'_> {
                 Some((Err(_), _)) => return Err(Fault::From),
                 None => self.readable().await?,
             }
+        }
+    }
+
+    /// Notes when the first bytes came, those of the target.
+    fn came(&self) {
+        if self.is_down {
+            self.record.mark_first(|times| &times.answered);
+        }
+    }
+
+    /// Notes when the first bytes were passed on.
+    fn went(&self) {
+        match self.is_down {
+            true => self.record.mark_first(|times| &times.started),
+            false => self.record.mark_first(|times| &times.sent),
         }
     }
 
@@ -153,6 +188,7 @@ impl Pump<'_> {
         match body::write(self.to, buffer, &self.pace).await {
             Ok(buffer) => {
                 self.local.buffers.put(buffer);
+                self.went();
                 Ok(())
             }
             Err(Stop::ToTimeout) => Err(Fault::Silence),
@@ -181,7 +217,7 @@ impl Pump<'_> {
             match self.pace.wait(pin!(pipe.empty(self.to, count, || self.pace.note()))).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
-                Some(Ok(())) => {}
+                Some(Ok(())) => record::add(self.pace.bytes, count),
             }
         }
         self.local.pipes.put(pipe);

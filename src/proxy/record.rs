@@ -1,0 +1,352 @@
+//! What is to be said of one exchange (L7) or connection (L4): gathered while it runs, completed
+//! once, in [`complete`], whatever happened to it.
+//!
+//! Everything is written through a shared reference, since both directions of an exchange run at
+//! once. What costs time is only noted in a detailed record, where the listener keeps an access
+//! log. A steady stream of requests allocates nothing here: the record is part of the worker's
+//! scratch, and keeps its memory from one exchange to the next.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::http1::HeadError;
+use crate::message::{FieldKind, Request, Span, Version};
+use crate::model::{Action, Mode, Priority};
+use crate::snapshot::{GroupId, GroupView, TargetId, TargetView};
+
+use super::error::ErrorKind;
+use super::local::Local;
+
+/// Longest user agent that is kept, in bytes (AWS: 8 KB), and longest referrer.
+const AGENT_BYTES_MAX: usize = 8 * 1024;
+/// Memory for text that a record keeps for the next exchange, in bytes; more is given back.
+const TEXT_BYTES_KEPT_MAX: usize = 4 * 1024;
+
+/// One exchange or L4 connection.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    detailed: Cell<bool>,
+    /// At which layer it was; `None` before anything began.
+    pub(super) mode: Option<Mode>,
+    /// When what happened.
+    pub(super) times: Times,
+    /// What decided.
+    pub(super) matched: Cell<Matched>,
+    /// What it decided.
+    pub(super) action: Cell<Option<ActionKind>>,
+    /// The target group that the request was for.
+    pub(super) group: Cell<Option<GroupId>>,
+    /// The target that was tried last; its status is in `target_status`.
+    pub(super) target: Cell<Option<(TargetId, SocketAddr)>>,
+    /// Targets that were tried before it, in order.
+    pub(super) given_up: RefCell<Vec<Try>>,
+    /// Status that the client was sent; 0: none.
+    pub(super) status: Cell<u16>,
+    /// Status that the target sent last; 0: none.
+    pub(super) target_status: Cell<u16>,
+    /// Bytes from the client, heads included, as far as they were read for this exchange. Of a
+    /// chunked body, those that were sent on.
+    pub(super) received: Cell<u64>,
+    /// Bytes sent to the client, heads included.
+    pub(super) sent: Cell<u64>,
+    /// Why it did not end well.
+    pub(super) error: Cell<Option<ErrorKind>>,
+    /// Which rule the request head broke.
+    pub(super) head_error: Cell<Option<HeadError>>,
+    /// What was asked for; only in a detailed record.
+    pub(super) text: RefCell<Text>,
+}
+
+/// When what happened. Only `head` is noted in a record that is not detailed, and that only
+/// where the request is forwarded.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    /// The first byte of the request was read; L4: the connection was accepted.
+    pub(super) first: Cell<Option<Instant>>,
+    /// The request head was whole.
+    pub(super) head: Cell<Option<Instant>>,
+    /// A connection to the target was begun, or one was taken from the pool.
+    pub(super) connecting: Cell<Option<Instant>>,
+    /// There was a connection to the target.
+    pub(super) connected: Cell<Option<Instant>>,
+    /// The request was sent, but for the rest of its body; L4: the first bytes.
+    pub(super) sent: Cell<Option<Instant>>,
+    /// The response head was read whole; L4: the target's first bytes.
+    pub(super) answered: Cell<Option<Instant>>,
+    /// The response began at the client; L4: its first bytes were sent.
+    pub(super) started: Cell<Option<Instant>>,
+    /// All was over.
+    pub(super) ended: Cell<Option<Instant>>,
+}
+
+/// What decided what becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Matched {
+    /// Nothing: it was never routed.
+    #[default]
+    Nothing,
+    /// No rule matched: the listener's default.
+    Default,
+    /// The rule of this priority.
+    Rule(Priority),
+}
+
+/// Which kind of action was decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ActionKind {
+    Forward,
+    Redirect,
+    FixedResponse,
+}
+
+/// A target that was tried, and was not the last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Try {
+    pub(super) address: SocketAddr,
+    /// Status that it sent; 0: none.
+    pub(super) status: u16,
+}
+
+/// Text of a request, copied since its buffer is used again: ranges of `bytes`.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    pub(super) bytes: Vec<u8>,
+    pub(super) method: Span,
+    /// Request target as it came.
+    pub(super) target: Span,
+    pub(super) path_and_query: Span,
+    /// Host and port asked for.
+    pub(super) authority: Span,
+    pub(super) version: Option<Version>,
+    pub(super) user_agent: Span,
+    pub(super) referer: Span,
+    /// Value of X-Amzn-Trace-Id as the target got it.
+    pub(super) trace: Span,
+    /// Location of a redirect.
+    pub(super) location: Span,
+    /// Name of the target group.
+    pub(super) group: Span,
+}
+
+/// Adds to a count.
+pub(super) fn add(count: &Cell<u64>, bytes: usize) {
+    count.set(count.get() + bytes as u64);
+}
+
+impl Record {
+    /// Forgets the exchange before. `detailed`: somebody wants all times and the text.
+    pub(super) fn begin(&mut self, mode: Mode, detailed: bool) {
+        let mut text = self.text.take();
+        text.clear();
+        let mut given_up = self.given_up.take();
+        given_up.clear();
+        *self = Self {
+            detailed: Cell::new(detailed),
+            mode: Some(mode),
+            text: RefCell::new(text),
+            given_up: RefCell::new(given_up),
+            ..Self::default()
+        };
+        self.mark(|times| &times.first);
+    }
+
+    /// Notes the time, where times are wanted.
+    pub(super) fn mark(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+        if self.detailed.get() {
+            time(&self.times).set(Some(Instant::now()));
+        }
+    }
+
+    /// Notes the time of what may happen again, the first time.
+    pub(super) fn mark_first(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+        if self.detailed.get() && time(&self.times).get().is_none() {
+            self.mark(time);
+        }
+    }
+
+    /// The request head is whole. `at_once`: with its first bytes.
+    pub(super) fn read(&self, request: &Request<'_>, at_once: bool) {
+        self.received.set(request.head.bytes as u64);
+        if !self.detailed.get() {
+            return;
+        }
+        match at_once {
+            true => self.times.head.set(self.times.first.get()),
+            false => self.mark(|times| &times.head),
+        }
+        self.text.borrow_mut().capture(request);
+    }
+
+    /// The request goes to `group`. Returns since when it has been there.
+    pub(super) fn forwards(&self, group: &GroupView) -> Instant {
+        self.group.set(Some(group.id));
+        if self.detailed.get() {
+            let mut text = self.text.borrow_mut();
+            text.group = text.add(group.settings.name.as_bytes());
+        }
+        let head = self.times.head.get().unwrap_or_else(Instant::now);
+        self.times.head.set(Some(head));
+        head
+    }
+
+    /// The request goes out with this `head`, which was written here.
+    pub(super) fn traced(&self, head: &[u8]) {
+        if !self.detailed.get() {
+            return;
+        }
+        // No line before it can hold a line end of its own.
+        const NAME: &[u8] = b"\r\nX-Amzn-Trace-Id: ";
+        let Some(at) = memchr::memmem::find(head, NAME) else { return };
+        let value = &head[at + NAME.len()..];
+        let end = memchr::memchr(b'\r', value).unwrap_or(value.len());
+        let mut text = self.text.borrow_mut();
+        text.trace = text.add(&value[..end]);
+    }
+
+    /// The client is sent to `location`.
+    pub(super) fn redirects(&self, location: &[u8]) {
+        if self.detailed.get() {
+            let mut text = self.text.borrow_mut();
+            text.location = text.add(location);
+        }
+    }
+
+    /// What a rule, or the default, has decided.
+    pub(super) fn routed(&self, priority: Option<Priority>, action: &Action) {
+        self.matched.set(priority.map_or(Matched::Default, Matched::Rule));
+        self.action.set(Some(match action {
+            Action::Forward(_) => ActionKind::Forward,
+            Action::Redirect(_) => ActionKind::Redirect,
+            Action::FixedResponse(_) => ActionKind::FixedResponse,
+        }));
+    }
+
+    /// `target` is tried; one that was tried before has not done.
+    pub(super) fn tries(&self, target: &TargetView) {
+        let before = self.target.replace(Some((target.id, target.address)));
+        let status = self.target_status.take();
+        if let Some((_, address)) = before {
+            self.given_up.borrow_mut().push(Try { address, status });
+        }
+        self.mark(|times| &times.connecting);
+    }
+
+    /// The target has answered.
+    pub(super) fn answered(&self, status: u16) {
+        self.target_status.set(status);
+        self.mark(|times| &times.answered);
+    }
+
+    /// The response of the target begins at the client.
+    pub(super) fn starts(&self, status: u16) {
+        self.status.set(status);
+        self.mark(|times| &times.started);
+    }
+}
+
+impl Text {
+    fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes.shrink_to(TEXT_BYTES_KEPT_MAX);
+        *self = Self { bytes, ..Self::default() };
+    }
+
+    /// Copies `text`.
+    pub(super) fn add(&mut self, text: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(text);
+        Span::new(start, self.bytes.len())
+    }
+
+    fn capture(&mut self, request: &Request<'_>) {
+        let (head, bytes) = (request.head, request.bytes);
+        self.version = Some(head.version);
+        self.method = self.add(request.method());
+        self.target = self.add(head.target.of(bytes));
+        self.path_and_query = self.add(head.path_and_query.of(bytes));
+        self.authority = self.add(head.authority.of(bytes));
+        for field in head.fields.iter().filter(|field| field.kind == FieldKind::Other) {
+            let name = field.name.of(bytes);
+            let value = field.value.of(bytes);
+            let kept = &value[..value.len().min(AGENT_BYTES_MAX)];
+            if self.user_agent.is_empty() && name.eq_ignore_ascii_case(b"user-agent") {
+                self.user_agent = self.add(kept);
+            } else if self.referer.is_empty() && name.eq_ignore_ascii_case(b"referer") {
+                self.referer = self.add(kept);
+            }
+        }
+    }
+}
+
+/// The exchange or connection of `record` is over: the one place where its record is complete.
+pub(super) fn complete(record: &Record, _local: &Local) {
+    if record.mode == Some(Mode::L7)
+        && record.status.get() == 0
+        && let Some(kind) = record.error.get()
+    {
+        record.status.set(kind.row().logged);
+    }
+    record.mark(|times| &times.ended);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::RequestHead;
+
+    fn detailed() -> Record {
+        let mut record = Record::default();
+        record.begin(Mode::L7, true);
+        record
+    }
+
+    #[test]
+    fn record_that_nobody_reads_notes_no_time_and_no_text() {
+        let mut record = Record::default();
+        record.begin(Mode::L7, false);
+        record.read(
+            &Request { head: &RequestHead::default(), bytes: b"", peer: [0; 4].into() },
+            false,
+        );
+        record.answered(200);
+        record.starts(200);
+        let times = &record.times;
+        let noted = [&times.first, &times.head, &times.answered, &times.started];
+        assert!(noted.iter().all(|time| time.get().is_none()));
+        assert!(record.text.borrow().bytes.is_empty());
+    }
+
+    #[test]
+    fn first_time_stays() {
+        let record = detailed();
+        record.mark_first(|times| &times.sent);
+        let first = record.times.sent.get();
+        assert!(first.is_some());
+        record.mark_first(|times| &times.sent);
+        assert_eq!(record.times.sent.get(), first);
+    }
+
+    #[test]
+    fn trace_id_is_that_of_our_own_line() {
+        let record = detailed();
+        let head = b"GET / HTTP/1.1\r\nX-Forwarded-For: X-Amzn-Trace-Id: no, 10.0.0.1\r\n\
+            X-Amzn-Trace-Id: Root=1-2-3\r\nHost: a\r\n\r\n";
+        record.traced(head);
+        let text = record.text.borrow();
+        assert_eq!(text.trace.of(&text.bytes), b"Root=1-2-3");
+    }
+
+    #[test]
+    fn beginning_anew_forgets_and_gives_memory_back() {
+        let mut record = detailed();
+        record.redirects(&[b'x'; 3 * TEXT_BYTES_KEPT_MAX]);
+        record.status.set(200);
+        record.begin(Mode::L7, true);
+        assert_eq!(record.status.get(), 0);
+        let text = record.text.borrow();
+        assert!(text.location.is_empty() && text.bytes.is_empty());
+        assert!(text.bytes.capacity() <= TEXT_BYTES_KEPT_MAX);
+    }
+}
