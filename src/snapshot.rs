@@ -61,6 +61,8 @@ pub struct ListenerView {
     /// Whether it has been removed: requests on its connections are still served, and each
     /// connection closes after the next one.
     pub retired: bool,
+    /// The lines that tell a target how the client came: X-Forwarded-Proto and -Port.
+    pub forwarded: Box<[u8]>,
 }
 
 /// A target group, compiled.
@@ -267,6 +269,19 @@ impl GroupView {
         let share = health::share(since.elapsed(), self.settings.slow_start);
         // The top bits, as those below may have chosen the target.
         ((random >> 40) as f64) < share * (1_u64 << 24) as f64
+    }
+}
+
+impl ListenerView {
+    /// A listener with the address that it has really got.
+    #[must_use]
+    pub fn new(id: ListenerId, settings: Listener, retired: bool) -> Self {
+        let router = Router::new(&settings.rules, &settings.default);
+        // TLS listeners do not exist yet: every client speaks plain HTTP.
+        let port = settings.address.port();
+        let forwarded = format!("X-Forwarded-Proto: http\r\nX-Forwarded-Port: {port}\r\n");
+        let forwarded = forwarded.into_bytes().into();
+        Self { id, settings, router, retired, forwarded }
     }
 }
 

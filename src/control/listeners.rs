@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Action, GroupIndex, Listener, Model, TargetGroup};
 use crate::net::{self, inherit::Inherited};
-use crate::routing::Router;
 use crate::snapshot::{ListenerId, ListenerView};
 
 use super::start::StartError;
@@ -234,9 +233,7 @@ fn view(
     address: SocketAddr,
     retired: bool,
 ) -> Arc<ListenerView> {
-    let router = Router::new(&settings.rules, &settings.default);
-    let settings = Listener { address, ..settings };
-    Arc::new(ListenerView { id, settings, router, retired })
+    Arc::new(ListenerView::new(id, Listener { address, ..settings }, retired))
 }
 
 /// Opens a listener's sockets, one per worker at least; those of the process before come first.

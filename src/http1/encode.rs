@@ -1,5 +1,7 @@
 //! Heads to bytes: fields are copied from the head that was parsed, lines are written anew.
 
+use std::net::Ipv4Addr;
+
 use crate::message::Field;
 
 /// Appends the fields that `keep` accepts, each as `name: value\r\n`. Neighbours whose lines are
@@ -62,12 +64,46 @@ pub fn decimal(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Appends `digits` lower-case hexadecimal digits of `number`, the lowest last.
-pub fn hexadecimal(number: u128, digits: usize, out: &mut Vec<u8>) {
-    out.extend((0..digits).rev().map(|digit| {
-        let nibble = (number >> (4 * digit) & 0xf) as usize;
-        b"0123456789abcdef"[nibble]
-    }));
+/// The digits of each octet, left-aligned, and their number.
+const OCTETS: [([u8; 3], u8); 256] = {
+    let mut octets = [([0; 3], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let [hundreds, tens, ones] = [octet / 100, octet / 10 % 10, octet % 10];
+        let [hundreds, tens, ones] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
+        octets[octet] = match octet {
+            0..10 => ([ones, 0, 0], 1),
+            10..100 => ([tens, ones, 0], 2),
+            _ => ([hundreds, tens, ones], 3),
+        };
+        octet += 1;
+    }
+    octets
+};
+
+/// Appends an IPv4 address as text. Every forwarded request carries one, hence the table.
+pub fn ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    let mut text = [0; 16];
+    let mut len = 0;
+    for octet in ip.octets() {
+        let (digits, count) = OCTETS[octet as usize];
+        text[len..len + 3].copy_from_slice(&digits);
+        len += count as usize;
+        text[len] = b'.';
+        len += 1;
+    }
+    out.extend_from_slice(&text[..len - 1]);
+}
+
+/// Appends the lowest `N` lower-case hexadecimal digits of `number`, at most 16.
+pub fn hexadecimal<const N: usize>(number: u64, out: &mut Vec<u8>) {
+    const { assert!(N <= 16) };
+    let digit = |at: usize| (number >> (4 * (N - 1 - at)) & 0xf) as u8;
+    let digits: [u8; N] = std::array::from_fn(|at| match digit(at) {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' + digit - 10,
+    });
+    out.extend_from_slice(&digits);
 }
 
 /// The reason phrase that is customary for `status`; ALB's own words where it has some.
@@ -102,5 +138,30 @@ pub fn reason(status: u16) -> &'static str {
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_standard_library() {
+        for number in (0..=u32::MAX).step_by(65_521).chain([u32::MAX]) {
+            let ip = Ipv4Addr::from(number);
+            assert_eq!(written(|out| ipv4(ip, out)), ip.to_string());
+        }
+    }
+
+    #[test]
+    fn hexadecimal_keeps_the_lowest_digits() {
+        assert_eq!(written(|out| hexadecimal::<8>(0x12_3456_789a, out)), "3456789a");
+        assert_eq!(written(|out| hexadecimal::<16>(0xf, out)), "000000000000000f");
     }
 }

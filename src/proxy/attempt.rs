@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::http1::{Parsed, parse_response};
 use crate::message::{Method, ResponseHead, Version};
-use crate::net::{Buffer, Liveness, Socket};
+use crate::net::{BODY_BUFFER_BYTES, Buffer, HEAD_BUFFER_BYTES, Liveness, Socket};
 use crate::snapshot::{GroupView, TargetView};
 
 use super::body::{Body, Pace, Stop, relay, write};
@@ -76,12 +76,9 @@ impl Failure {
         Self { kind, begun: None, answered: false }
     }
 
-    /// Whether the same request may be sent once more: the target closed before it answered, and
-    /// to do what was asked twice is the same as once (RFC 9110 §9.2.2).
-    pub(super) fn is_harmless(&self, asked: Asked) -> bool {
-        self.kind == ErrorKind::ConnectionTerminated
-            && !self.answered
-            && asked.method.is_idempotent()
+    /// Whether the target closed before it answered.
+    pub(super) fn is_early_end(&self) -> bool {
+        self.kind == ErrorKind::ConnectionTerminated && !self.answered
     }
 }
 
@@ -128,7 +125,9 @@ impl Attempt<'_> {
         if outgoing.body.is_done() {
             return self.reply(response, head).await;
         }
-        self.exchange_bodies(&mut outgoing.body, rest, response, head).await
+        // Boxed, as is all that most requests do without: what a request in flight holds is walked
+        // through again and again.
+        Box::pin(self.exchange_bodies(&mut outgoing.body, rest, response, head)).await
     }
 
     /// Sends the rest of the request while the response is awaited and relayed.
@@ -181,7 +180,7 @@ impl Attempt<'_> {
     ) -> Result<Reply, Failure> {
         let mut buffer = self.read_head(response).await?;
         if response.status == 101 {
-            return self.upgrade(response, head, buffer).await;
+            return Box::pin(self.upgrade(response, head, buffer)).await;
         }
         let shown = headers::shown(response, self.asked.version);
         let keep = self.asked.persists && self.whole.get() && shown != Shown::Close;
@@ -190,6 +189,7 @@ impl Attempt<'_> {
             if keep { Persistence::Keep(self.asked.version) } else { Persistence::Close };
         head.clear();
         let bytes = buffer.filled();
+        let small = bytes.len() <= HEAD_BUFFER_BYTES;
         headers::response(response, bytes, self.asked.method, shown, persistence, head);
         self.finish_head(response, bytes, head);
         let length = response.body;
@@ -200,11 +200,13 @@ impl Attempt<'_> {
         let mut excess = Vec::new();
         let answered = |kind| Failure { kind, begun: None, answered: true };
         body.take(&mut buffer, &mut excess).map_err(|_| answered(ErrorKind::HttpProtocolError))?;
+        self.local.note_response(self.group.id, small && body.is_done());
         self.begun.set(Some(shown));
         self.record.starts(response.status);
         let sent = self.send_start(head, buffer).await;
         let ended = match sent {
-            Ok(buffer) => self.relay_rest(&mut body, buffer, &mut excess).await,
+            Ok(buffer) if body.is_done() => Ok(buffer),
+            Ok(buffer) => Box::pin(self.relay_rest(&mut body, buffer, &mut excess)).await,
             Err(stop) => Err(stop),
         };
         match ended {
@@ -231,9 +233,13 @@ impl Attempt<'_> {
         buffer: Buffer,
         excess: &mut Vec<u8>,
     ) -> Result<Buffer, Stop> {
-        if body.is_done() {
-            return Ok(buffer);
-        }
+        let buffer = match buffer.capacity() < BODY_BUFFER_BYTES {
+            true => {
+                self.local.buffers.put(buffer);
+                self.local.buffers.body()
+            }
+            false => buffer,
+        };
         let (from, to) = (self.socket, &self.client.socket);
         relay(from, to, body, buffer, excess, self.pace(), self.local).await
     }
@@ -260,7 +266,7 @@ impl Attempt<'_> {
 
     /// Reads until a whole response head is there that is not an interim one.
     async fn read_head(&self, head: &mut ResponseHead) -> Result<Buffer, Failure> {
-        let mut buffer = self.local.buffers.body();
+        let mut buffer = self.local.response_buffer(self.group.id);
         let mut answered = false;
         loop {
             if !buffer.is_empty() {

@@ -78,6 +78,9 @@ impl Exchange<'_> {
             self.scratch.record.error.set(Some(ErrorKind::ClientClosed));
             return Outcome::Closed;
         }
+        if self.input.is_empty() {
+            self.local.buffers.put(std::mem::take(self.input));
+        }
         let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
         self.client.alarm.tag(Tag::NONE);
         self.local.record(group.id, began.elapsed());
@@ -118,7 +121,7 @@ impl Exchange<'_> {
                 false => settings.address,
             },
             epoch: local.alarms.epoch_seconds(),
-            random: u128::from(local.random()) << 64 | u128::from(local.random()),
+            random: [local.random(), local.random()],
         };
         headers::request(&self.request(), &arrival, bytes.tail())?;
         self.scratch.record.traced(bytes.filled());
@@ -165,8 +168,10 @@ impl Exchange<'_> {
         let mut tried = Tried::default();
         let mut failure = Failure::early(ErrorKind::DestinationUnavailable);
         let may_retry = group.settings.retry == Retry::Safe;
-        // A body that goes from socket to socket cannot be sent again.
+        // A body that goes from socket to socket cannot be sent again, and what is not idempotent
+        // may not be (RFC 9110 §9.2.2).
         let replayable = outgoing.body.is_done();
+        let repeatable = may_retry && replayable && asked.method.is_idempotent();
         let mut again = Again::default();
         while let Some(target) =
             sticky.take().or_else(|| connect::choose(group, &tried, self.local))
@@ -190,7 +195,7 @@ impl Exchange<'_> {
                 }
             };
             failure = match self.attempt(group, target, binding, socket, asked, outgoing).await {
-                Err(closed) if may_retry && replayable && closed.is_harmless(asked) => closed,
+                Err(closed) if repeatable && closed.is_early_end() => closed,
                 result => return result,
             };
             match again.next(reused) {

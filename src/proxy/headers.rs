@@ -29,8 +29,8 @@ pub(super) struct Arrival<'a> {
     pub(super) local: SocketAddr,
     /// Seconds since 1970.
     pub(super) epoch: u64,
-    /// A random number for the trace id.
-    pub(super) random: u128,
+    /// Random numbers for the trace id.
+    pub(super) random: [u64; 2],
 }
 
 /// What one pass over the fields finds.
@@ -57,11 +57,8 @@ pub(super) fn request(
     if options.xff_header_processing == XffProcessing::Append {
         forwarded_for(request, &survey, arrival, out);
     }
-    // TLS listeners do not exist yet: every client speaks plain HTTP.
-    encode::field(b"X-Forwarded-Proto", b"http", out);
-    out.extend_from_slice(b"X-Forwarded-Port: ");
-    encode::decimal(u64::from(arrival.listener.settings.address.port()), out);
-    out.extend_from_slice(b"\r\nHost: ");
+    out.extend_from_slice(&arrival.listener.forwarded);
+    out.extend_from_slice(b"Host: ");
     host(request, &survey, arrival, out);
     out.extend_from_slice(b"\r\nX-Amzn-Trace-Id: ");
     trace_id(request, survey.trace, arrival, out);
@@ -143,13 +140,7 @@ fn forwarded_for(request: &Request<'_>, survey: &Survey, arrival: &Arrival<'_>, 
 /// Appends an address as text; the common family without the formatting machinery.
 fn address(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
-                encode::decimal(u64::from(octet), out);
-                out.extend_from_slice(end.as_bytes());
-            }
-        }
+        IpAddr::V4(ip) => encode::ipv4(ip, out),
         // Writing to a vector does not fail.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
@@ -200,9 +191,11 @@ fn trace_id(request: &Request<'_>, known: Option<Span>, arrival: &Arrival<'_>, o
     let fresh = |key: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(b"=1-");
-        encode::hexadecimal(u128::from(arrival.epoch), 8, out);
+        encode::hexadecimal::<8>(arrival.epoch, out);
         out.push(b'-');
-        encode::hexadecimal(arrival.random, 24, out);
+        let [high, low] = arrival.random;
+        encode::hexadecimal::<8>(high, out);
+        encode::hexadecimal::<16>(low, out);
     };
     let Some(known) = known.filter(|known| !known.is_empty()) else { return fresh("Root", out) };
     fresh("Self", out);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::metrics::{Counters, Latencies};
 use crate::net::ring::Engine;
-use crate::net::{Alarms, Buffers, Pipes};
+use crate::net::{Alarms, Buffer, Buffers, Pipes};
 use crate::snapshot::{GroupId, Snapshot};
 
 use super::http::Scratch;
@@ -19,6 +19,10 @@ use super::respond::DateLine;
 
 /// Most scratch areas kept for later; one is in use per exchange in flight.
 const SCRATCH_KEPT_MAX: usize = 1024;
+
+/// So many responses of a group in a row have to fit a small buffer before the next is read into
+/// one. A response that does not fit costs a write more.
+const SMALL_RESPONSES_MIN: u8 = 8;
 
 /// Ticks between two warnings that connections cannot be accepted.
 const ACCEPT_QUIET_TICKS: u32 = 100;
@@ -48,6 +52,8 @@ pub struct Local {
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
     latencies: RefCell<Latencies>,
+    /// By group: how many responses in a row were small, at most [`SMALL_RESPONSES_MIN`].
+    small_responses: RefCell<Vec<u8>>,
 }
 
 /// A worker's own hold on a snapshot: cloned per exchange without touching the count that workers
@@ -84,6 +90,7 @@ impl Local {
             connections: Cell::new(0),
             accept_quiet_until: Cell::new(0),
             latencies: RefCell::default(),
+            small_responses: RefCell::default(),
         }
     }
 
@@ -104,6 +111,28 @@ impl Local {
     #[must_use]
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
+    }
+
+    /// An empty buffer for a response of `group`, of the size that its last ones needed: large ones
+    /// that wait for small responses walk through memory that is not in cache.
+    pub(super) fn response_buffer(&self, group: GroupId) -> Buffer {
+        match self.small_responses.borrow().get(group.0 as usize) {
+            Some(&SMALL_RESPONSES_MIN) => self.buffers.head(),
+            _ => self.buffers.body(),
+        }
+    }
+
+    /// Notes whether a response of `group` was `small` enough for a head buffer.
+    pub(super) fn note_response(&self, group: GroupId, small: bool) {
+        let mut known = self.small_responses.borrow_mut();
+        let group = group.0 as usize;
+        if known.len() <= group {
+            known.resize(group + 1, 0);
+        }
+        known[group] = match small {
+            true => (known[group] + 1).min(SMALL_RESPONSES_MIN),
+            false => 0,
+        };
     }
 
     /// Notes how long an exchange with a target of `group` took.

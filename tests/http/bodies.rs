@@ -45,6 +45,40 @@ fn chunked_bodies_pass_in_both_directions() {
     assert!(target.requests().iter().all(|request| request.framing == Framing::Chunked));
 }
 
+/// Responses that were small for a while are read into a small buffer: the first large one after
+/// them, and those of any length around its size, arrive whole all the same.
+#[test]
+fn responses_of_any_length_after_many_small_ones_are_whole() {
+    let target = Target::start(|peer| {
+        while let Some(request) = peer.request() {
+            let length = String::from_utf8_lossy(&request.body).parse().unwrap_or(0);
+            let body = pattern(length);
+            let (head, body) = match request.target == "/chunked" {
+                true => ("Transfer-Encoding: chunked".into(), chunked(&body, &[70_000], "")),
+                false => (format!("Content-Length: {length}"), body),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
+            peer.send(&[head.as_bytes(), &body].concat());
+        }
+    });
+    let balancer = http(&[&target]).one_worker().start();
+    let mut client = balancer.client();
+    let mut get = |path: &str, length: usize| {
+        let body = length.to_string();
+        let count = body.len();
+        client.send(format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {count}\r\n\r\n"));
+        client.send(body);
+        let response = client.response("PUT");
+        assert!(response.body == pattern(length), "{path}: {length} bytes came changed");
+    };
+    for length in [200_000, 3_400, 3_540, 3_545, 3_583, 3_584, 3_585, 4_096, 70_000, 2_000_000] {
+        for path in ["/length", "/chunked"] {
+            (0..12).for_each(|_| get(path, 2));
+            get(path, length);
+        }
+    }
+}
+
 #[test]
 fn chunked_bodies_survive_any_cut_in_both_directions() {
     let response = [
