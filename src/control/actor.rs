@@ -122,20 +122,14 @@ impl Actor {
         // Whoever asked may have gone: then nobody hears the answer.
         match command {
             Command::Status(reply) => drop(reply.send(self.status().await)),
-            Command::Config(reply) => {
-                drop(reply.send(self.overlay.over(&self.file).value().clone()));
-            }
             Command::Export(reply) => drop(reply.send(self.overlay.over(&self.file).to_toml())),
             Command::Effective(reply) => {
                 let config = self.overlay.over(&self.file).value().clone();
                 drop(reply.send(Effective { generation: self.generation, config }));
             }
-            Command::Change(patch, reply) => {
-                drop(reply.send(self.change(&Change::merge(patch)).await));
-            }
-            Command::ChangeAt(generation, patch, reply) => {
+            Command::ChangeAt(generation, change, reply) => {
                 let result = match generation == self.generation {
-                    true => self.change(&Change::merge(patch)).await,
+                    true => self.change(&change).await,
                     false => Err(ChangeError::Stale(self.generation)),
                 };
                 drop(reply.send(result));

@@ -22,8 +22,9 @@ mod patch;
 mod reconcile;
 pub mod store;
 
-pub use change::{Change, Registration};
+pub use change::{Change, Part, Registration};
 pub use keyed::{Keyed, Malformed};
+pub use reconcile::uses;
 
 use keyed::{GROUPS, LISTENERS};
 
@@ -121,9 +122,7 @@ impl Overlay {
     #[must_use]
     pub fn merged(&self, file: &Keyed, change: &Change) -> Self {
         let mut tree = self.over(file).tree;
-        for step in &change.steps {
-            patch::apply(&mut tree, step);
-        }
+        change.apply(&mut tree);
         Self::between(file, &file.with(tree))
     }
 
@@ -133,7 +132,7 @@ impl Overlay {
     /// [`Refusal`]; this overlay stays what it was in either case.
     pub fn accept(&self, file: &Keyed, change: &Change) -> Result<Accepted, Refusal> {
         let before = self.over(file);
-        for path in &change.needs {
+        if let Some(path) = &change.needs {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             if before.at(&path).is_none() {
                 return Err(Refusal::Missing(shown(&path)));

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::config::{self, Diagnostic, Flaw, Place, Severity};
 use crate::control::handle::{ChangeError, Gone};
+use crate::overlay::Malformed;
 
 /// Media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -220,6 +221,14 @@ impl FilePlace {
             caret_start: place.map_or(0, |place| place.caret.start),
             caret_end: place.map_or(0, |place| place.caret.end),
         }
+    }
+}
+
+/// 422: it has no place in the configuration's keyed form.
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let help = "GET /v1/openapi.json describes every body";
+        Self::flaw(malformed.path, Flaw::new(malformed.problem, help))
     }
 }
 
