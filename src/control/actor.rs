@@ -202,7 +202,7 @@ impl Actor {
     ) -> Result<Changed, ChangeError> {
         let workers = self.workers.len();
         let plan = self.listeners.plan(&loaded.model, workers, &mut Inherited::default());
-        let plan = plan.map_err(|error| ChangeError::Failed(error.to_string()))?;
+        let plan = plan.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         if overlay != self.overlay {
             self.keep(&overlay).await?;
         }
@@ -377,6 +377,10 @@ impl Actor {
     fn answer_waiting(&mut self) {
         let registry = &self.registry;
         let in_flight = |waiting: &Waiting| {
+            // Who asked may have gone: then there is nobody to wait for.
+            if waiting.reply.is_closed() {
+                return false;
+            }
             let Some(group) = registry.group(&waiting.group) else { return false };
             let entries = waiting.targets.iter().filter_map(|target| group.targets.get(target));
             entries.into_iter().any(|entry| entry.load.in_flight() > 0)

@@ -58,6 +58,8 @@ pub enum ChangeError {
     Invalid(Vec<Diagnostic>),
     /// It is about something that does not exist; its path.
     Missing(String),
+    /// A listener cannot have its address.
+    Unavailable(String),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),
     /// The configuration has another number than the change was made for: this one.
@@ -296,7 +298,7 @@ impl ChangeError {
         match self {
             Self::Invalid(errors) => errors.iter().map(one_line).collect(),
             Self::Missing(path) => vec![format!("there is no `{path}`")],
-            Self::Failed(text) => vec![text.clone()],
+            Self::Unavailable(text) | Self::Failed(text) => vec![text.clone()],
             Self::Stale(now) => vec![format!("the configuration has changed; it is number {now}")],
         }
     }

@@ -154,6 +154,12 @@ impl Change {
         Self { needs: Some(path), steps }
     }
 
+    /// The merge patches, as JSON, in their order.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> String {
+        self.steps.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
+    }
+
     /// Changes `tree`, a keyed form, unchecked.
     pub(crate) fn apply(&self, tree: &mut Value) {
         for step in &self.steps {

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
 
+use super::lease::EXPIRES;
 use crate::config::quote;
 
 /// Target groups by name, each with its targets by address.
@@ -147,23 +148,44 @@ impl Keyed {
         }
         entries
     }
+}
 
-    /// The path of a diagnostic about [`Keyed::to_toml`], with names for numbers:
+/// From paths of diagnostics about [`Keyed::to_toml`] to such with names for numbers. What it has
+/// put in order once it keeps, for there may be a thousand diagnostics.
+pub(super) struct Names<'k> {
+    keyed: &'k Keyed,
+    /// Entries of the lists asked for so far, in the order in which they are written.
+    written: HashMap<String, Vec<(&'k str, &'k Value)>>,
+}
+
+impl<'k> Names<'k> {
+    pub(super) fn new(keyed: &'k Keyed) -> Self {
+        Self { keyed, written: HashMap::new() }
+    }
+
     /// `listeners.web.rules[10].priority` for `listeners[1].rules[0].priority`.
-    #[must_use]
-    pub fn named_path(&self, path: &str) -> String {
-        let named = [GROUPS, LISTENERS].iter().find_map(|of| {
-            let (index, rest) = indexed(path, of.list)?;
-            let (name, entry) = *self.entries(of.list, self.tree.get(of.list)?).get(index)?;
-            let mut out = format!("{}.{}", of.list, quoted(name));
-            let inner = rest.strip_prefix('.').and_then(|rest| indexed(rest, of.inner));
-            let Some((index, rest)) = inner else { return Some(out + rest) };
-            let path = format!("{}/{name}/{}", of.list, of.inner);
-            let (key, _) = *self.entries(&path, entry.get(of.inner)?).get(index)?;
-            out.push_str(&format!(".{}[{key}]{rest}", of.inner));
-            Some(out)
-        });
+    pub(super) fn path(&mut self, path: &str) -> String {
+        let named = [GROUPS, LISTENERS].into_iter().find_map(|of| self.of(of, path));
         named.unwrap_or_else(|| path.to_owned())
+    }
+
+    fn of(&mut self, of: Collection, path: &str) -> Option<String> {
+        let (index, rest) = indexed(path, of.list)?;
+        let tree = self.keyed.tree.get(of.list)?;
+        let (name, entry) = self.entry(of.list.to_owned(), tree, index)?;
+        let out = format!("{}.{}", of.list, quoted(name));
+        let inner = rest.strip_prefix('.').and_then(|rest| indexed(rest, of.inner));
+        let Some((index, rest)) = inner else { return Some(out + rest) };
+        let path = format!("{}/{name}/{}", of.list, of.inner);
+        let (key, _) = self.entry(path, entry.get(of.inner)?, index)?;
+        Some(format!("{out}.{}[{key}]{rest}", of.inner))
+    }
+
+    fn entry(&mut self, path: String, of: &'k Value, index: usize) -> Option<(&'k str, &'k Value)> {
+        let keyed = self.keyed;
+        let written = self.written.entry(path);
+        let written = written.or_insert_with_key(|path| keyed.entries(path, of));
+        written.get(index).copied()
     }
 }
 
@@ -219,7 +241,19 @@ pub(super) fn normalise_inner(
     key: &str,
     path: &str,
 ) -> Result<(), Malformed> {
-    without_key(table_of(entry, path)?, of.inner_key, key, path)
+    let table = table_of(entry, path)?;
+    without_key(table, of.inner_key, key, path)?;
+    match table.get(EXPIRES).filter(|_| of.list == GROUPS.list) {
+        None | Some(Value::Null) => Ok(()),
+        Some(expires) if expires.is_u64() => Ok(()),
+        Some(expires) => {
+            let problem = format!(
+                "is {}; seconds since 1970 are a whole number",
+                quote(&expires.to_string())
+            );
+            Err(Malformed::at(&format!("{path}.{EXPIRES}"), problem))
+        }
+    }
 }
 
 /// Brings the keys of an object of entries to one form, and each entry that is not removed.
@@ -286,9 +320,10 @@ fn without_key(
     }
 }
 
-/// A key as a step of a path, at a length that can be read.
+/// A key as a step of a path, fit for a terminal and at a length that can be read.
 fn step(key: &str) -> String {
-    key.chars().take(KEY_SHOWN_MAX).collect()
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    key.chars().take(KEY_SHOWN_MAX).map(shown).collect()
 }
 
 /// Replaces the inner list of a group or listener by its keyed form.

@@ -26,7 +26,7 @@ pub use change::{Change, Part, Registration};
 pub use keyed::{Keyed, Malformed};
 pub use reconcile::uses;
 
-use keyed::{GROUPS, LISTENERS};
+use keyed::{GROUPS, LISTENERS, Names};
 
 /// What messages call the text that a change is checked as.
 pub const SOURCE: &str = "control API";
@@ -150,9 +150,10 @@ impl Overlay {
     /// [`Keyed::to_toml`] of the whole.
     pub fn load(&self, file: &Keyed) -> Result<Loaded, Failure> {
         let whole = self.over(file);
+        let mut names = Names::new(&whole);
         let name = |found: &mut config::Diagnostic| {
             if let Some(place) = &mut found.place {
-                place.path = whole.named_path(&place.path);
+                place.path = names.path(&place.path);
             }
         };
         match config::parse(&whole.to_toml(), SOURCE) {

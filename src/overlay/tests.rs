@@ -230,15 +230,6 @@ fn refused_changes_say_why_with_names_in_their_paths() {
             "unknown key",
         ),
         (
-            Change::patch(
-                &the_group("home"),
-                json!({"targets": {"127.0.0.1:7": {"expires": "x"}}}),
-            )
-            .unwrap(),
-            "target_groups.home.targets[127.0.0.1:7].expires",
-            "unknown key `expires`",
-        ),
-        (
             Change::patch(&the_group("home"), json!({"targets": {"app:80": {}}})).unwrap(),
             "target_groups.home.targets[app:80]",
             "names are not resolved",

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde_json::Map;
 
 use super::Api;
-use super::body::{At, Body, Object, Precondition};
+use super::body::{At, Json, Object, Precondition};
 use super::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
@@ -130,7 +130,7 @@ pub(super) async fn put_mode(
     State(api): State<Api>,
     At(name): At<String>,
     precondition: Precondition,
-    Body(wanted): Body<ModeChange>,
+    Json(wanted): Json<ModeChange>,
 ) -> Result<Response, Problem> {
     let patch = Map::from_iter([("mode".to_owned(), wanted.mode.into())]);
     entry::patch(&api, &Part::Listener(name), &precondition, patch).await

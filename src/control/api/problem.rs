@@ -160,6 +160,7 @@ impl Problem {
             ChangeError::Missing(path) => {
                 Self::new(StatusCode::NOT_FOUND, format!("there is no `{path}`"))
             }
+            ChangeError::Unavailable(why) => Self::conflict(why, Vec::new()),
             ChangeError::Failed(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             ChangeError::Stale(now) => Self::conflict(
                 format!("the configuration changed meanwhile; it has number {now}"),

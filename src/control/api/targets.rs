@@ -6,13 +6,12 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::body::{At, Body, OptionalBody, Pairs, Precondition};
+use super::body::{At, Json, OptionalJson, Pairs, Precondition};
 use super::change::{change, done, tagged};
 use super::entry::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
@@ -44,7 +43,7 @@ pub(super) async fn list(
     match groups.iter().position(|group| group.name == name) {
         Some(at) => {
             let targets = groups.into_iter().nth(at).map(|group| group.targets).unwrap_or_default();
-            Ok(Json(TargetList { targets }).into_response())
+            Ok(axum::Json(TargetList { targets }).into_response())
         }
         None => {
             let names = groups.iter().map(|group| group.name.as_str());
@@ -72,7 +71,7 @@ pub(super) async fn register(
     State(api): State<Api>,
     At(name): At<String>,
     precondition: Precondition,
-    Body(wanted): Body<Register>,
+    Json(wanted): Json<Register>,
 ) -> Result<Response, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wanted = registrations(&wanted.targets, now)?;
@@ -107,7 +106,7 @@ pub(super) async fn deregister(
     At(name): At<String>,
     Pairs(query): Pairs,
     precondition: Precondition,
-    OptionalBody(body): OptionalBody<Deregister>,
+    OptionalJson(body): OptionalJson<Deregister>,
 ) -> Result<Response, Problem> {
     let wanted = with_query(body.unwrap_or_default(), query)?;
     let wait = wanted.wait.as_deref().map(wait_time).transpose()?;
@@ -149,7 +148,7 @@ pub(super) async fn put_weight(
     State(api): State<Api>,
     At((name, address)): At<(String, String)>,
     precondition: Precondition,
-    Body(wanted): Body<WeightChange>,
+    Json(wanted): Json<WeightChange>,
 ) -> Result<Response, Problem> {
     let changed = change(&api.handle, &precondition, |config| {
         let targets = targets_of(config, &name)?;
@@ -177,7 +176,7 @@ fn registrations(
 ) -> Result<Vec<overlay::Registration>, Problem> {
     let mut seen = HashSet::new();
     all(wanted, |at, wanted| {
-        let fail = |key: &str, flaw| mistake(format!("targets[{at}].{key}"), flaw);
+        let fail = |key: &str, flaw| (format!("targets[{at}].{key}"), flaw);
         let address =
             config::target_address(&wanted.address).map_err(|flaw| fail("address", flaw))?;
         if !seen.insert(address) {
@@ -192,10 +191,10 @@ fn registrations(
     })
 }
 
-/// What `each` makes of all of them, or every mistake.
+/// What `each` makes of all of them, or every mistake with its path.
 fn all<T, R>(
     given: &[T],
-    mut each: impl FnMut(usize, &T) -> Result<R, Mistake>,
+    mut each: impl FnMut(usize, &T) -> Result<R, (String, Flaw)>,
 ) -> Result<Vec<R>, Problem> {
     let flaw = match given.len() {
         0 => Some(Flaw::new("no target is named", "name at least one")),
@@ -213,7 +212,9 @@ fn all<T, R>(
     for (at, given) in given.iter().enumerate() {
         match each(at, given) {
             Ok(value) => good.push(value),
-            Err(mistake) => mistakes.push(mistake),
+            Err((path, Flaw { problem, help })) => {
+                mistakes.push(Mistake { path: Some(path), problem, help, place: None });
+            }
         }
     }
     if mistakes.is_empty() { Ok(good) } else { Err(Problem::refused(mistakes)) }
@@ -223,6 +224,12 @@ fn with_query(mut body: Deregister, query: Vec<(String, String)>) -> Result<Dere
     for (key, value) in query {
         match key.as_str() {
             "address" => body.targets.push(value),
+            "wait" if body.wait.is_some() => {
+                return Err(Problem::flaw(
+                    "wait",
+                    Flaw::new("`wait` is there twice", "say it once"),
+                ));
+            }
             "wait" => body.wait = Some(value),
             other => {
                 let problem = format!("unknown key {}", config::quote(other));
@@ -247,10 +254,6 @@ fn within(text: &str, min: Duration, max: Duration, range: &str) -> Result<Durat
 
 fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, Problem> {
     all(texts, |at, text| {
-        config::target_address(text).map_err(|flaw| mistake(format!("targets[{at}]"), flaw))
+        config::target_address(text).map_err(|flaw| (format!("targets[{at}]"), flaw))
     })
-}
-
-fn mistake(path: String, Flaw { problem, help }: Flaw) -> Mistake {
-    Mistake { path: Some(path), problem, help, place: None }
 }

@@ -109,7 +109,7 @@ impl Actor {
     }
 
     fn change(&mut self, change: &Change) -> Result<Changed, ChangeError> {
-        self.note("change");
+        self.note(&change.shown());
         let mut config = self.config.clone();
         change.apply(&mut config);
         let mistakes = mistakes(&config);
