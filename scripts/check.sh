@@ -2,12 +2,15 @@
 # Everything that has to pass before a change is merged. CI runs exactly this (.ci/run).
 #
 # Steps, the fast ones first; the first that fails ends it:
-#   tools      installs by package name what is missing: a C compiler, curl, python3, wrk, oha
+#   tools      installs by package name what is missing: a C compiler, curl, python3 with venv,
+#              wrk, oha
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
 #   io_uring   end-to-end tests on io_uring (left out, with a line saying so, where it is off)
 #   epoll      end-to-end tests that move bytes, once more on epoll
+#   contract   the control API against its OpenAPI document, by schemathesis from PyPI (left out,
+#              with a line saying so, where PyPI cannot be reached or no network namespace be made)
 #   release    the optimised build
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
@@ -62,6 +65,7 @@ tools() {
     for command in "${!package[@]}"; do
         command -v "$command" >/dev/null || packages+=("${package[$command]}")
     done
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     if [ "${#packages[@]}" -gt 0 ]; then
         as_root apt-get update
         as_root env DEBIAN_FRONTEND=noninteractive \
@@ -123,6 +127,25 @@ epoll() {
     RINGWAY_TEST_DRIVER=epoll tests "${driver_tests[@]}"
 }
 
+contract() {
+    local status=0
+    if ! unshare --net true 2>/dev/null &&
+        ! unshare --user --map-root-user --net true 2>/dev/null; then
+        printf 'no network namespace can be made here: the contract tests are LEFT OUT\n'
+        return
+    fi
+    scripts/test-api.sh --install || status=$?
+    if [ "$status" -eq 75 ]; then
+        printf 'PyPI cannot be reached: the contract tests are LEFT OUT\n'
+        return
+    elif [ "$status" -ne 0 ]; then
+        return "$status"
+    fi
+    cargo build
+    timeout --signal=INT 180 python3 tests/api_contract.py \
+        "${CARGO_TARGET_DIR:-$PWD/target}/debug/ringway"
+}
+
 release_build() {
     cargo build --release
     RINGWAY_RELEASE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/release/ringway"
@@ -150,6 +173,7 @@ step lint cargo clippy --all-targets -- -D warnings
 step unit unit
 step io_uring io_uring
 step epoll epoll
+step contract contract
 step release release_build
 step load load
 step soak soak

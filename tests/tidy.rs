@@ -40,7 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("worker", &["mailbox", "metrics", "net", "proxy", "snapshot"]),
     ("config", &["model"]),
-    ("overlay", &["config", "model"]),
+    ("overlay", &["config"]),
     (
         "control",
         &[

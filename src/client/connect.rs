@@ -121,20 +121,31 @@ impl Client {
             let response = self.open(question).await?;
             read(response.into_body()).await
         };
-        tokio::time::timeout(patience, answer)
-            .await
-            .map_err(|_| Trouble::Unavailable(format!("{} does not answer", self.name())))?
+        self.within(patience, answer).await?
+    }
+
+    /// What `answer` gives, if it comes in time.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Trouble> {
+        let answer = tokio::time::timeout(patience, answer).await;
+        answer.map_err(|_| Trouble::Unavailable(format!("{} does not answer", self.name())))
     }
 
     /// The answer, whose body is still to come.
     pub(super) async fn open(&self, question: Question) -> Result<Response<Incoming>, Trouble> {
+        let patience = question.patience;
         let request = self.request(question)?;
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.send(request));
-        let response = connecting
+        let answer = connecting
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|cause| self.route.unavailable(&cause))?
-            .await
+            .map_err(|cause| self.route.unavailable(&cause))?;
+        let response = self
+            .within(patience, answer)
+            .await?
             .map_err(|cause| Trouble::Failed(format!("the answer broke off: {cause}")))?;
         if response.status().is_success() {
             return Ok(response);

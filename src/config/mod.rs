@@ -148,7 +148,7 @@ pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
     let mut findings = Findings::new(name, text);
     let clean = syntax::clean(text, &mut findings);
     let mut tree = syntax::parse(&clean, &mut findings);
-    structure::check(&schema::generate(), &mut tree, &mut findings);
+    structure::check(schema::schema(), &mut tree, &mut findings);
     let model = match file::Config::deserialize(toml::de::Deserializer::from(tree)) {
         Ok(config) => Some(lower::lower(&config, &mut findings)),
         Err(cause) => {

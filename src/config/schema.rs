@@ -2,6 +2,8 @@
 //!
 //! Editors read it through the `#:schema` comment of a file; `structure` checks files against it.
 
+use std::sync::OnceLock;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
@@ -14,10 +16,16 @@ use super::file::Config;
 /// `conf/ringway.schema.json` holds this text.
 #[must_use]
 pub fn json_schema() -> String {
-    format!("{:#}\n", generate())
+    format!("{:#}\n", schema())
 }
 
-pub(super) fn generate() -> Value {
+/// The same as a value; made once, for every change of the configuration is checked against it.
+pub(super) fn schema() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(generate)
+}
+
+fn generate() -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut schema = settings.into_generator().into_root_schema_for::<Config>();
     RecursiveTransform(remove_null).transform(&mut schema);

@@ -122,20 +122,14 @@ impl Actor {
         // Whoever asked may have gone: then nobody hears the answer.
         match command {
             Command::Status(reply) => drop(reply.send(self.status().await)),
-            Command::Config(reply) => {
-                drop(reply.send(self.overlay.over(&self.file).value().clone()));
-            }
             Command::Export(reply) => drop(reply.send(self.overlay.over(&self.file).to_toml())),
             Command::Effective(reply) => {
                 let config = self.overlay.over(&self.file).value().clone();
                 drop(reply.send(Effective { generation: self.generation, config }));
             }
-            Command::Change(patch, reply) => {
-                drop(reply.send(self.change(&Change::merge(patch)).await));
-            }
-            Command::ChangeAt(generation, patch, reply) => {
+            Command::ChangeAt(generation, change, reply) => {
                 let result = match generation == self.generation {
-                    true => self.change(&Change::merge(patch)).await,
+                    true => self.change(&change).await,
                     false => Err(ChangeError::Stale(self.generation)),
                 };
                 drop(reply.send(result));
@@ -208,7 +202,7 @@ impl Actor {
     ) -> Result<Changed, ChangeError> {
         let workers = self.workers.len();
         let plan = self.listeners.plan(&loaded.model, workers, &mut Inherited::default());
-        let plan = plan.map_err(|error| ChangeError::Failed(error.to_string()))?;
+        let plan = plan.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         if overlay != self.overlay {
             self.keep(&overlay).await?;
         }
@@ -383,6 +377,10 @@ impl Actor {
     fn answer_waiting(&mut self) {
         let registry = &self.registry;
         let in_flight = |waiting: &Waiting| {
+            // Who asked may have gone: then there is nobody to wait for.
+            if waiting.reply.is_closed() {
+                return false;
+            }
             let Some(group) = registry.group(&waiting.group) else { return false };
             let entries = waiting.targets.iter().filter_map(|target| group.targets.get(target));
             entries.into_iter().any(|entry| entry.load.in_flight() > 0)

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::config::Diagnostic;
+use crate::overlay::Change;
 
 /// Requests that may wait for the actor; beyond it the sender waits.
 pub const COMMANDS_MAX: usize = 256;
@@ -20,17 +21,12 @@ pub const EVENTS_MAX: usize = 1024;
 pub(super) enum Command {
     /// Everything that an operator looks at.
     Status(oneshot::Sender<Status>),
-    /// The effective configuration in its keyed form.
-    Config(oneshot::Sender<Value>),
     /// The effective configuration as one TOML file.
     Export(oneshot::Sender<String>),
-    /// A JSON merge patch over the keyed form.
-    Change(Value, oneshot::Sender<Result<Changed, ChangeError>>),
     /// The effective configuration in its keyed form, and its number.
     Effective(oneshot::Sender<Effective>),
-    /// The same as `Change` if the configuration still has this number, else
-    /// [`ChangeError::Stale`].
-    ChangeAt(u64, Value, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// A change, if the configuration still has this number; else [`ChangeError::Stale`].
+    ChangeAt(u64, Change, oneshot::Sender<Result<Changed, ChangeError>>),
     /// Read the file again.
     Reload(oneshot::Sender<Result<Changed, ChangeError>>),
     /// Make a new key for stickiness cookies.
@@ -62,6 +58,8 @@ pub enum ChangeError {
     Invalid(Vec<Diagnostic>),
     /// It is about something that does not exist; its path.
     Missing(String),
+    /// A listener cannot have its address.
+    Unavailable(String),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),
     /// The configuration has another number than the change was made for: this one.
@@ -300,7 +298,7 @@ impl ChangeError {
         match self {
             Self::Invalid(errors) => errors.iter().map(one_line).collect(),
             Self::Missing(path) => vec![format!("there is no `{path}`")],
-            Self::Failed(text) => vec![text.clone()],
+            Self::Unavailable(text) | Self::Failed(text) => vec![text.clone()],
             Self::Stale(now) => vec![format!("the configuration has changed; it is number {now}")],
         }
     }
@@ -330,29 +328,12 @@ impl Handle {
         self.ask(Command::Status).await
     }
 
-    /// The effective configuration in its keyed form.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn config(&self) -> Result<Value, Gone> {
-        self.ask(Command::Config).await
-    }
-
     /// The effective configuration as one TOML file.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn export(&self) -> Result<String, Gone> {
         self.ask(Command::Export).await
-    }
-
-    /// Applies a JSON merge patch (RFC 7386) over the keyed form, wholly or not at all. Returns
-    /// once every worker acts on it and it is kept.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn change(&self, patch: Value) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(|reply| Command::Change(patch, reply)).await
     }
 
     /// The effective configuration in its keyed form, and its number.
@@ -363,17 +344,18 @@ impl Handle {
         self.ask(Command::Effective).await
     }
 
-    /// As [`Handle::change`], if the configuration still has the number `generation`; else
-    /// [`ChangeError::Stale`], and nothing has changed.
+    /// Makes a change, wholly or not at all, if the configuration still has the number
+    /// `generation`; else [`ChangeError::Stale`]. Returns once every worker acts on it and it is
+    /// kept.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn change_at(
         &self,
         generation: u64,
-        patch: Value,
+        change: Change,
     ) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(|reply| Command::ChangeAt(generation, patch, reply)).await
+        self.ask(|reply| Command::ChangeAt(generation, change, reply)).await
     }
 
     /// Reads the operator's file again; a bad one changes nothing.

@@ -1,7 +1,7 @@
 //! The changes that the control API makes, each a sequence of merge patches over the keyed form.
 //!
 //! A merge patch cannot replace an object, only merge into it: to replace, a first patch deletes
-//! and a second one writes.
+//! and a second one writes. Start with [`Change`].
 
 use std::net::SocketAddr;
 
@@ -9,14 +9,57 @@ use serde_json::{Map, Value, json};
 
 use super::keyed::{self, Collection, GROUPS, LISTENERS, Malformed};
 use super::lease::EXPIRES;
-use super::patch::nest;
-use crate::model::Mode;
+use super::patch::{self, nest};
+
+/// A part of the configuration that can be replaced, changed or removed as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A target group, by its name.
+    TargetGroup(String),
+    /// A listener, by its name.
+    Listener(String),
+    /// A rule, by the name of its listener and its priority.
+    Rule(String, u16),
+}
+
+impl Part {
+    /// Where it stands in the keyed form.
+    #[must_use]
+    pub fn path(&self) -> Vec<String> {
+        let entry = |of: Collection, name: &str| vec![of.list.to_owned(), name.to_owned()];
+        match self {
+            Self::TargetGroup(name) => entry(GROUPS, name),
+            Self::Listener(name) => entry(LISTENERS, name),
+            Self::Rule(listener, priority) => {
+                let inner = [LISTENERS.inner.to_owned(), priority.to_string()];
+                entry(LISTENERS, listener).into_iter().chain(inner).collect()
+            }
+        }
+    }
+
+    /// The same as diagnostics write it.
+    fn shown(&self) -> String {
+        super::shown(&self.path().iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Brings what a change says of it to the one form.
+    fn normalise(&self, value: &mut Value) -> Result<(), Malformed> {
+        let path = self.shown();
+        match self {
+            Self::TargetGroup(name) => keyed::normalise_entry(value, GROUPS, name, &path),
+            Self::Listener(name) => keyed::normalise_entry(value, LISTENERS, name, &path),
+            Self::Rule(_, priority) => {
+                keyed::normalise_inner(value, LISTENERS, &priority.to_string(), &path)
+            }
+        }
+    }
+}
 
 /// A change: what must be there for it, and what becomes of the configuration.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Paths of what must exist.
-    pub(super) needs: Vec<Vec<String>>,
+    /// Path of what must exist.
+    pub(super) needs: Option<Vec<String>>,
     /// Merge patches, applied in this order.
     pub(super) steps: Vec<Value>,
 }
@@ -33,15 +76,13 @@ pub struct Registration {
 }
 
 impl Change {
-    fn new(needs: &[&[&str]], steps: Vec<Value>) -> Self {
-        let owned = |path: &&[&str]| path.iter().map(|step| (*step).to_owned()).collect();
-        Self { needs: needs.iter().map(owned).collect(), steps }
-    }
-
     /// Merges `patch` into the keyed form as a whole (RFC 7386).
-    #[must_use]
-    pub fn merge(patch: Value) -> Self {
-        Self::new(&[], vec![patch])
+    ///
+    /// # Errors
+    /// As [`Change::patch`], for each part that it speaks of.
+    pub fn merge(mut patch: Value) -> Result<Self, Malformed> {
+        keyed::normalise(&mut patch)?;
+        Ok(Self { needs: None, steps: vec![patch] })
     }
 
     /// Registers targets in a group, or renews their registrations; all or none.
@@ -65,133 +106,64 @@ impl Change {
 
     fn targets(group: &str, targets: Map<String, Value>) -> Self {
         let path = [GROUPS.list, group, GROUPS.inner];
-        Self::new(&[&path[..2]], vec![nest(&path, targets.into())])
+        let needs = Some(Part::TargetGroup(group.into()).path());
+        Self { needs, steps: vec![nest(&path, targets.into())] }
     }
 
     /// Gives a registered target another weight.
     #[must_use]
     pub fn set_weight(group: &str, address: SocketAddr, weight: u16) -> Self {
         let address = address.to_string();
-        let path = [GROUPS.list, group, GROUPS.inner, &address];
-        Self::new(&[&path], vec![nest(&path, json!({ "weight": weight }))])
+        let path = [GROUPS.list, group, GROUPS.inner, &address].map(str::to_owned).to_vec();
+        let steps = vec![nest(&path, json!({ "weight": weight }))];
+        Self { needs: Some(path), steps }
     }
 
-    /// Adds a rule to a listener, or replaces the one of that priority.
+    /// Makes a part, or replaces it and all that it holds.
     ///
     /// # Errors
-    /// [`Malformed`] if `rule` is not an object, or names another priority.
-    pub fn put_rule(listener: &str, priority: u16, mut rule: Value) -> Result<Self, Malformed> {
-        let priority = priority.to_string();
-        let Value::Object(table) = &mut rule else {
-            return Err(Malformed("a rule is an object".into()));
+    /// [`Malformed`] if `value` is not an object in the keyed form: it has another name inside, a
+    /// list instead of an object, an entry twice, or a null.
+    pub fn put(part: &Part, mut value: Value) -> Result<Self, Malformed> {
+        part.normalise(&mut value)?;
+        let path = part.path();
+        keyed::without_null(&value, &part.shown())?;
+        let needs = match part {
+            Part::TargetGroup(_) | Part::Listener(_) => None,
+            Part::Rule(listener, _) => Some(Part::Listener(listener.clone()).path()),
         };
-        keyed::without_key(table, LISTENERS.inner_key, &priority)?;
-        let path = [LISTENERS.list, listener, LISTENERS.inner, &priority];
-        Ok(Self::new(&[&path[..2]], replace(&path, rule)))
+        Ok(Self { needs, steps: vec![nest(&path, Value::Null), nest(&path, value)] })
     }
 
-    /// Removes a rule.
-    #[must_use]
-    pub fn delete_rule(listener: &str, priority: u16) -> Self {
-        let priority = priority.to_string();
-        let path = [LISTENERS.list, listener, LISTENERS.inner, &priority];
-        Self::new(&[&path], vec![nest(&path, Value::Null)])
-    }
-
-    /// Shares the requests of a forward anew: of the rule with this priority, or of the default.
-    /// Its stickiness stays.
-    #[must_use]
-    pub fn set_forward_weights(
-        listener: &str,
-        priority: Option<u16>,
-        weights: &[(&str, u16)],
-    ) -> Self {
-        let share =
-            |(group, weight): &(&str, u16)| json!({"target_group": group, "weight": weight});
-        let shares: Value = weights.iter().map(share).collect();
-        let forward = json!({ "forward": { "target_groups": shares } });
-        let number = priority.map(|priority| priority.to_string());
-        let path = match &number {
-            Some(priority) => vec![LISTENERS.list, listener, LISTENERS.inner, priority],
-            None => vec![LISTENERS.list, listener, "default"],
-        };
-        Self::new(&[&path], vec![nest(&path, forward)])
-    }
-
-    /// Switches a listener to another layer.
-    #[must_use]
-    pub fn set_mode(listener: &str, mode: Mode) -> Self {
-        let path = [LISTENERS.list, listener];
-        Self::new(&[&path], vec![nest(&path, json!({ "mode": mode.to_string() }))])
-    }
-
-    /// Adds a target group, or replaces it. Its targets are a list as in the file, or an object
-    /// by address.
+    /// Merges `value` into a part (RFC 7386).
     ///
     /// # Errors
-    /// [`Malformed`] if `group` is not an object, has another name inside, or has a target twice
-    /// or without an address.
-    pub fn put_group(name: &str, group: Value) -> Result<Self, Malformed> {
-        Self::put(GROUPS, name, group)
+    /// As [`Change::put`], but null removes.
+    pub fn patch(part: &Part, mut value: Value) -> Result<Self, Malformed> {
+        part.normalise(&mut value)?;
+        let path = part.path();
+        let steps = vec![nest(&path, value)];
+        Ok(Self { needs: Some(path), steps })
     }
 
-    /// Merges `patch` into a target group. A list of targets replaces them all.
-    ///
-    /// # Errors
-    /// As [`Change::put_group`].
-    pub fn patch_group(name: &str, patch: Value) -> Result<Self, Malformed> {
-        Self::patch(GROUPS, name, patch)
-    }
-
-    /// Removes a target group.
+    /// Removes a part and all that it holds.
     #[must_use]
-    pub fn delete_group(name: &str) -> Self {
-        Self::delete(GROUPS, name)
+    pub fn delete(part: &Part) -> Self {
+        let path = part.path();
+        let steps = vec![nest(&path, Value::Null)];
+        Self { needs: Some(path), steps }
     }
 
-    /// Adds a listener, or replaces it and its rules. Those are a list as in the file, or an
-    /// object by priority.
-    ///
-    /// # Errors
-    /// [`Malformed`] if `listener` is not an object, has another name inside, or has two rules of
-    /// one priority or a rule without.
-    pub fn put_listener(name: &str, listener: Value) -> Result<Self, Malformed> {
-        Self::put(LISTENERS, name, listener)
+    /// The merge patches, as JSON, in their order.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> String {
+        self.steps.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
     }
 
-    /// Merges `patch` into a listener. A list of rules replaces them all.
-    ///
-    /// # Errors
-    /// As [`Change::put_listener`].
-    pub fn patch_listener(name: &str, patch: Value) -> Result<Self, Malformed> {
-        Self::patch(LISTENERS, name, patch)
+    /// Changes `tree`, a keyed form, unchecked.
+    pub(crate) fn apply(&self, tree: &mut Value) {
+        for step in &self.steps {
+            patch::apply(tree, step);
+        }
     }
-
-    /// Removes a listener and its rules.
-    #[must_use]
-    pub fn delete_listener(name: &str) -> Self {
-        Self::delete(LISTENERS, name)
-    }
-
-    fn put(of: Collection, name: &str, value: Value) -> Result<Self, Malformed> {
-        let entry = keyed::entry(value, of, name)?;
-        Ok(Self::new(&[], replace(&[of.list, name], entry)))
-    }
-
-    fn patch(of: Collection, name: &str, value: Value) -> Result<Self, Malformed> {
-        let is_list = value.get(of.inner).is_some_and(Value::is_array);
-        let step = nest(&[of.list, name], keyed::entry(value, of, name)?);
-        let emptied = is_list.then(|| nest(&[of.list, name, of.inner], Value::Null));
-        let steps = emptied.into_iter().chain([step]).collect();
-        Ok(Self::new(&[&[of.list, name]], steps))
-    }
-
-    fn delete(of: Collection, name: &str) -> Self {
-        let path = [of.list, name];
-        Self::new(&[&path], vec![nest(&path, Value::Null)])
-    }
-}
-
-fn replace(path: &[&str], value: Value) -> Vec<Value> {
-    vec![nest(path, Value::Null), nest(path, value)]
 }

@@ -8,14 +8,18 @@
 //! ```
 //!
 //! Everything else is as in the file. What is not a configuration at all passes through, so that
-//! `config::parse` refuses it in its own words; only what has no name, or the name of another,
-//! has no place here and is [`Malformed`]. Start with [`Keyed::parse`].
+//! `config::parse` refuses it in its own words; only what has no name, or the name of another, or
+//! is a list where names are keys, has no place here and is [`Malformed`]. Start with
+//! [`Keyed::parse`].
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value};
+
+use super::lease::EXPIRES;
+use crate::config::quote;
 
 /// Target groups by name, each with its targets by address.
 pub(super) const GROUPS: Collection =
@@ -33,6 +37,9 @@ pub(super) struct Collection {
     pub(super) inner_key: &'static str,
 }
 
+/// Most characters of a key that a path shows.
+const KEY_SHOWN_MAX: usize = 80;
+
 /// A configuration whose parts are found by name. It keeps the order of the file it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keyed {
@@ -41,13 +48,27 @@ pub struct Keyed {
     rank: HashMap<String, usize>,
 }
 
-/// Why a text has no keyed form: something in it cannot be told from something else.
+/// Why something has no keyed form: what it is cannot be told from something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(pub(super) String);
+pub struct Malformed {
+    /// Where, such as `listeners.web.rules`; empty: all of it.
+    pub path: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Malformed {
+    fn at(path: &str, problem: String) -> Self {
+        Self { path: path.replace('/', "."), problem }
+    }
+}
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self.path.as_str() {
+            "" => f.write_str(&self.problem),
+            path => write!(f, "{path}: {}", self.problem),
+        }
     }
 }
 
@@ -61,9 +82,11 @@ impl Keyed {
     /// `config::parse` accepts never is.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let tree: Value =
-            toml::from_str(text).map_err(|cause| Malformed(cause.message().to_owned()))?;
+            toml::from_str(text).map_err(|cause| Malformed::at("", cause.message().to_owned()))?;
         let mut rank = HashMap::new();
-        let Value::Object(mut root) = tree else { return Err(Malformed("not a table".into())) };
+        let Value::Object(mut root) = tree else {
+            return Err(Malformed::at("", "not a table".into()));
+        };
         for of in [GROUPS, LISTENERS] {
             if let Some(list) = root.remove(of.list) {
                 let mut entries = Value::Object(keyed(list, of.key, of.list, &mut rank)?);
@@ -125,23 +148,44 @@ impl Keyed {
         }
         entries
     }
+}
 
-    /// The path of a diagnostic about [`Keyed::to_toml`], with names for numbers:
+/// From paths of diagnostics about [`Keyed::to_toml`] to such with names for numbers. What it has
+/// put in order once it keeps, for there may be a thousand diagnostics.
+pub(super) struct Names<'k> {
+    keyed: &'k Keyed,
+    /// Entries of the lists asked for so far, in the order in which they are written.
+    written: HashMap<String, Vec<(&'k str, &'k Value)>>,
+}
+
+impl<'k> Names<'k> {
+    pub(super) fn new(keyed: &'k Keyed) -> Self {
+        Self { keyed, written: HashMap::new() }
+    }
+
     /// `listeners.web.rules[10].priority` for `listeners[1].rules[0].priority`.
-    #[must_use]
-    pub fn named_path(&self, path: &str) -> String {
-        let named = [GROUPS, LISTENERS].iter().find_map(|of| {
-            let (index, rest) = indexed(path, of.list)?;
-            let (name, entry) = *self.entries(of.list, self.tree.get(of.list)?).get(index)?;
-            let mut out = format!("{}.{}", of.list, quoted(name));
-            let inner = rest.strip_prefix('.').and_then(|rest| indexed(rest, of.inner));
-            let Some((index, rest)) = inner else { return Some(out + rest) };
-            let path = format!("{}/{name}/{}", of.list, of.inner);
-            let (key, _) = *self.entries(&path, entry.get(of.inner)?).get(index)?;
-            out.push_str(&format!(".{}[{key}]{rest}", of.inner));
-            Some(out)
-        });
+    pub(super) fn path(&mut self, path: &str) -> String {
+        let named = [GROUPS, LISTENERS].into_iter().find_map(|of| self.of(of, path));
         named.unwrap_or_else(|| path.to_owned())
+    }
+
+    fn of(&mut self, of: Collection, path: &str) -> Option<String> {
+        let (index, rest) = indexed(path, of.list)?;
+        let tree = self.keyed.tree.get(of.list)?;
+        let (name, entry) = self.entry(of.list.to_owned(), tree, index)?;
+        let out = format!("{}.{}", of.list, quoted(name));
+        let inner = rest.strip_prefix('.').and_then(|rest| indexed(rest, of.inner));
+        let Some((index, rest)) = inner else { return Some(out + rest) };
+        let path = format!("{}/{name}/{}", of.list, of.inner);
+        let (key, _) = self.entry(path, entry.get(of.inner)?, index)?;
+        Some(format!("{out}.{}[{key}]{rest}", of.inner))
+    }
+
+    fn entry(&mut self, path: String, of: &'k Value, index: usize) -> Option<(&'k str, &'k Value)> {
+        let keyed = self.keyed;
+        let written = self.written.entry(path);
+        let written = written.or_insert_with_key(|path| keyed.entries(path, of));
+        written.get(index).copied()
     }
 }
 
@@ -156,30 +200,130 @@ fn quoted(name: &str) -> String {
     if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() }
 }
 
-/// The keyed form of a single group or listener, as it stands in the file or in the keyed form.
-/// A `name` in it must be `name`.
-pub(super) fn entry(mut value: Value, of: Collection, name: &str) -> Result<Value, Malformed> {
-    let Value::Object(table) = &mut value else {
-        return Err(Malformed("an object is needed".into()));
-    };
-    without_key(table, of.key, name)?;
-    key_inner(&mut value, of, name, &mut HashMap::new())?;
-    Ok(value)
+/// Brings a merge patch over the whole to the one form: addresses and priorities as keys are
+/// written in one way, names stand outside only.
+pub(super) fn normalise(patch: &mut Value) -> Result<(), Malformed> {
+    let Value::Object(root) = patch else { return Ok(()) };
+    for of in [GROUPS, LISTENERS] {
+        if let Some(entries) = root.get_mut(of.list) {
+            normalise_map(entries, of.key, of.list, &|entry, name, path| {
+                normalise_entry(entry, of, name, path)
+            })?;
+        }
+    }
+    Ok(())
 }
 
-/// Takes the key that names an entry out of it.
-pub(super) fn without_key(
+/// The same for what a change says of one group or listener at `path`.
+pub(super) fn normalise_entry(
+    entry: &mut Value,
+    of: Collection,
+    name: &str,
+    path: &str,
+) -> Result<(), Malformed> {
+    let table = table_of(entry, path)?;
+    without_key(table, of.key, name, path)?;
+    match table.get_mut(of.inner) {
+        Some(inner) => {
+            let path = format!("{path}.{}", of.inner);
+            normalise_map(inner, of.inner_key, &path, &|entry, key, path| {
+                normalise_inner(entry, of, key, path)
+            })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same for one target or rule at `path`.
+pub(super) fn normalise_inner(
+    entry: &mut Value,
+    of: Collection,
+    key: &str,
+    path: &str,
+) -> Result<(), Malformed> {
+    let table = table_of(entry, path)?;
+    without_key(table, of.inner_key, key, path)?;
+    match table.get(EXPIRES).filter(|_| of.list == GROUPS.list) {
+        None | Some(Value::Null) => Ok(()),
+        Some(expires) if expires.is_u64() => Ok(()),
+        Some(expires) => {
+            let problem = format!(
+                "is {}; seconds since 1970 are a whole number",
+                quote(&expires.to_string())
+            );
+            Err(Malformed::at(&format!("{path}.{EXPIRES}"), problem))
+        }
+    }
+}
+
+/// Brings the keys of an object of entries to one form, and each entry that is not removed.
+fn normalise_map(
+    map: &mut Value,
+    key: &str,
+    path: &str,
+    each: &dyn Fn(&mut Value, &str, &str) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    if map.is_null() {
+        return Ok(());
+    }
+    let Value::Object(entries) = map else {
+        let problem = format!("must be an object with a key for each `{key}`");
+        return Err(Malformed::at(path, problem));
+    };
+    for (name, mut entry) in std::mem::take(entries) {
+        let name = canonical(key, &name);
+        if !entry.is_null() {
+            let shown = step(&name);
+            let is_outer = key == GROUPS.key;
+            let path =
+                if is_outer { format!("{path}.{shown}") } else { format!("{path}[{shown}]") };
+            each(&mut entry, &name, &path)?;
+        }
+        if entries.insert(name.clone(), entry).is_some() {
+            return Err(Malformed::at(path, format!("{} is there twice", quote(&name))));
+        }
+    }
+    Ok(())
+}
+
+fn table_of<'v>(entry: &'v mut Value, path: &str) -> Result<&'v mut Map<String, Value>, Malformed> {
+    entry.as_object_mut().ok_or_else(|| Malformed::at(path, "must be an object".into()))
+}
+
+/// Refuses a null in `value`, which stands at `path`: a patch would remove what it should write.
+/// Lists are for `config::parse` to refuse.
+pub(super) fn without_null(value: &Value, path: &str) -> Result<(), Malformed> {
+    match value {
+        Value::Null => Err(Malformed::at(path, "null says nothing here: leave it out".into())),
+        Value::Object(table) => {
+            let mut each = table.iter();
+            each.try_for_each(|(key, value)| without_null(value, &format!("{path}.{}", step(key))))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Ok(()),
+    }
+}
+
+/// Takes the key that names an entry out of it; it has to say the same.
+fn without_key(
     table: &mut Map<String, Value>,
     key: &str,
     name: &str,
+    path: &str,
 ) -> Result<(), Malformed> {
-    match table.remove(key).map(|value| key_text(&value)) {
-        Some(inside) if inside.as_deref() != Some(name) => {
-            let inside = inside.unwrap_or_default();
-            Err(Malformed(format!("`{key}` is `{inside}` inside, but `{name}` outside")))
+    match table.remove(key) {
+        Some(inside) if key_text(&inside).is_none_or(|inside| canonical(key, &inside) != name) => {
+            let (inside, name) = (quote(&inside.to_string()), quote(name));
+            let problem = format!("is {inside} inside, but {name} outside");
+            Err(Malformed::at(&format!("{path}.{key}"), problem))
         }
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
+}
+
+/// A key as a step of a path, fit for a terminal and at a length that can be read.
+fn step(key: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    key.chars().take(KEY_SHOWN_MAX).map(shown).collect()
 }
 
 /// Replaces the inner list of a group or listener by its keyed form.
@@ -189,38 +333,32 @@ fn key_inner(
     path: &str,
     rank: &mut HashMap<String, usize>,
 ) -> Result<(), Malformed> {
-    let Some(inner) = entry.get_mut(of.inner) else { return Ok(()) };
-    if inner.is_array() || inner.is_object() {
+    if let Some(inner) = entry.get_mut(of.inner) {
         let path = format!("{path}/{}", of.inner);
         *inner = Value::Object(keyed(inner.take(), of.inner_key, &path, rank)?);
     }
     Ok(())
 }
 
-/// A list as an object by `key`; an object has its keys brought to one form.
+/// A list as an object by `key`.
 fn keyed(
     list: Value,
     key: &str,
     path: &str,
     rank: &mut HashMap<String, usize>,
 ) -> Result<Map<String, Value>, Malformed> {
-    let named: Vec<(Option<String>, Value)> = match list {
-        Value::Array(entries) => entries.into_iter().map(|entry| split(entry, key)).collect(),
-        Value::Object(entries) => {
-            entries.into_iter().map(|(name, entry)| (Some(canonical(key, &name)), entry)).collect()
-        }
-        _ => return Err(Malformed(format!("`{path}` is not a list"))),
+    let Value::Array(entries) = list else {
+        return Err(Malformed::at(path, "must be a list".into()));
     };
     let mut map = Map::new();
-    for (index, (name, entry)) in named.into_iter().enumerate() {
-        let Some(name) = name else {
-            return Err(Malformed(format!("`{path}[{index}]` has no `{key}`")));
+    for (index, entry) in entries.into_iter().enumerate() {
+        let (Some(name), entry) = split(entry, key) else {
+            return Err(Malformed::at(&format!("{path}[{index}]"), format!("has no `{key}`")));
         };
         rank.insert(format!("{path}/{name}"), index);
-        if map.contains_key(&name) {
-            return Err(Malformed(format!("`{name}` is twice in `{path}`")));
+        if map.insert(name.clone(), entry).is_some() {
+            return Err(Malformed::at(path, format!("{} is there twice", quote(&name))));
         }
-        map.insert(name, entry);
     }
     Ok(map)
 }
@@ -245,8 +383,14 @@ fn key_text(value: &Value) -> Option<String> {
     }
 }
 
-/// One form for each address, however it was written.
+/// One form for each address and priority, however it was written.
 fn canonical(key: &str, name: &str) -> String {
-    let address = (key == GROUPS.inner_key).then(|| name.parse::<SocketAddr>().ok()).flatten();
-    address.map_or_else(|| name.to_owned(), |address| address.to_string())
+    let written = if key == GROUPS.inner_key {
+        name.parse::<SocketAddr>().ok().map(|address| address.to_string())
+    } else if key == LISTENERS.inner_key {
+        name.parse::<u64>().ok().map(|priority| priority.to_string())
+    } else {
+        None
+    };
+    written.unwrap_or_else(|| name.to_owned())
 }

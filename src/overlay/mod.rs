@@ -22,10 +22,11 @@ mod patch;
 mod reconcile;
 pub mod store;
 
-pub use change::{Change, Registration};
+pub use change::{Change, Part, Registration};
 pub use keyed::{Keyed, Malformed};
+pub use reconcile::uses;
 
-use keyed::{GROUPS, LISTENERS};
+use keyed::{GROUPS, LISTENERS, Names};
 
 /// What messages call the text that a change is checked as.
 pub const SOURCE: &str = "control API";
@@ -121,9 +122,7 @@ impl Overlay {
     #[must_use]
     pub fn merged(&self, file: &Keyed, change: &Change) -> Self {
         let mut tree = self.over(file).tree;
-        for step in &change.steps {
-            patch::apply(&mut tree, step);
-        }
+        change.apply(&mut tree);
         Self::between(file, &file.with(tree))
     }
 
@@ -133,7 +132,7 @@ impl Overlay {
     /// [`Refusal`]; this overlay stays what it was in either case.
     pub fn accept(&self, file: &Keyed, change: &Change) -> Result<Accepted, Refusal> {
         let before = self.over(file);
-        for path in &change.needs {
+        if let Some(path) = &change.needs {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             if before.at(&path).is_none() {
                 return Err(Refusal::Missing(shown(&path)));
@@ -151,9 +150,10 @@ impl Overlay {
     /// [`Keyed::to_toml`] of the whole.
     pub fn load(&self, file: &Keyed) -> Result<Loaded, Failure> {
         let whole = self.over(file);
+        let mut names = Names::new(&whole);
         let name = |found: &mut config::Diagnostic| {
             if let Some(place) = &mut found.place {
-                place.path = whole.named_path(&place.path);
+                place.path = names.path(&place.path);
             }
         };
         match config::parse(&whole.to_toml(), SOURCE) {

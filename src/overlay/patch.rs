@@ -41,9 +41,9 @@ pub(super) fn diff(from: &Value, to: &Value) -> Option<Value> {
 }
 
 /// The patch that makes `change` at `path`.
-pub(super) fn nest(path: &[&str], change: Value) -> Value {
+pub(super) fn nest(path: &[impl AsRef<str>], change: Value) -> Value {
     path.iter().rev().fold(change, |inner, key| {
-        Value::Object(std::iter::once(((*key).to_owned(), inner)).collect())
+        Value::Object(std::iter::once((key.as_ref().to_owned(), inner)).collect())
     })
 }
 

@@ -45,7 +45,7 @@ impl Overlay {
     /// Drops one change that makes an action forward to a group that does not exist.
     fn drop_dangling(&mut self, file: &Keyed) -> Option<String> {
         let whole = self.over(file);
-        for (path, group) in forwards(&whole) {
+        for (path, group) in forwards(whole.value()) {
             if whole.at(&[GROUPS.list, group]).is_some() {
                 continue;
             }
@@ -79,10 +79,17 @@ impl Overlay {
     }
 }
 
+/// Paths of the defaults and rules in `config`, a keyed form, that forward to `group`.
+#[must_use]
+pub fn uses(config: &Value, group: &str) -> Vec<String> {
+    let uses = forwards(config).into_iter().filter(|(_, named)| *named == group);
+    uses.map(|(path, _)| format!("{}.forward", shown(&path))).collect()
+}
+
 /// Every default and rule that forwards, and the groups that it names.
-fn forwards(whole: &Keyed) -> Vec<(Vec<&str>, &str)> {
+fn forwards(whole: &Value) -> Vec<(Vec<&str>, &str)> {
     let mut found = Vec::new();
-    let listeners = whole.at(&[LISTENERS.list]).and_then(Value::as_object).into_iter().flatten();
+    let listeners = whole.get(LISTENERS.list).and_then(Value::as_object).into_iter().flatten();
     for (name, listener) in listeners {
         let outer = [LISTENERS.list, name.as_str()];
         let default =

@@ -54,6 +54,34 @@ fn register(group: &str, port: u16, expires: Option<u64>) -> Change {
     Change::register(group, &[Registration { address: address(port), weight: None, expires }])
 }
 
+fn the_group(name: &str) -> Part {
+    Part::TargetGroup(name.into())
+}
+
+fn the_listener(name: &str) -> Part {
+    Part::Listener(name.into())
+}
+
+fn the_rule(listener: &str, priority: u16) -> Part {
+    Part::Rule(listener.into(), priority)
+}
+
+fn set_mode(name: &str, mode: &str) -> Change {
+    Change::patch(&the_listener(name), json!({ "mode": mode })).unwrap()
+}
+
+/// Shares the requests of a forward anew: of the rule with this priority, or of the default.
+fn set_forward(name: &str, priority: Option<u16>, weights: &[(&str, u16)]) -> Change {
+    let share = |(group, weight): &(&str, u16)| json!({"target_group": group, "weight": weight});
+    let shares: Value = weights.iter().map(share).collect();
+    let forward = json!({ "forward": { "target_groups": shares } });
+    match priority {
+        Some(priority) => Change::patch(&the_rule(name, priority), forward),
+        None => Change::patch(&the_listener(name), json!({ "default": forward })),
+    }
+    .unwrap()
+}
+
 /// The overlay after these changes, each of which must be accepted.
 fn after(changes: &[Change]) -> Overlay {
     after_on(&file(), Overlay::empty(), changes)
@@ -86,23 +114,18 @@ fn a_change_is_what_differs_from_the_file() {
         (vec![weight, Change::set_weight("home", address(4000), 2)], {
             json!({"target_groups": {"home": {"targets": {"127.0.0.1:5000": {"weight": 7}}}}})
         }),
+        (vec![set_mode("raw.tcp", "l7")], json!({"listeners": {"raw.tcp": {"mode": "l7"}}})),
+        (vec![set_mode("raw.tcp", "l7"), set_mode("raw.tcp", "l4")], json!({})),
         (
-            vec![Change::set_mode("raw.tcp", Mode::L7)],
-            json!({"listeners": {"raw.tcp": {"mode": "l7"}}}),
-        ),
-        (
-            vec![Change::set_mode("raw.tcp", Mode::L7), Change::set_mode("raw.tcp", Mode::L4)],
-            json!({}),
-        ),
-        (
-            vec![Change::set_forward_weights("web", Some(20), &[("home", 1), ("blog", 0)])],
+            vec![set_forward("web", Some(20), &[("home", 1), ("blog", 0)])],
             json!({"listeners": {"web": {"rules": {"20": {"forward": {"target_groups": [
                 {"target_group": "home", "weight": 1}, {"target_group": "blog", "weight": 0},
             ]}}}}}}),
         ),
         (
             vec![
-                Change::patch_group("blog", json!({"algorithm": null, "retry": "never"})).unwrap(),
+                Change::patch(&the_group("blog"), json!({"algorithm": null, "retry": "never"}))
+                    .unwrap(),
             ],
             json!({"target_groups": {"blog": {"algorithm": null, "retry": "never"}}}),
         ),
@@ -132,8 +155,8 @@ fn targets_come_and_go_and_only_those_of_the_file_leave_a_tombstone() {
 
 #[test]
 fn what_replaces_an_entry_keeps_nothing_of_it() {
-    let group = json!({"name": "blog", "targets": ["127.0.0.1:1", "[0::1]:1"]});
-    let put = Change::put_group("blog", group).unwrap();
+    let group = json!({"name": "blog", "targets": {"127.0.0.1:1": {}, "[0::1]:1": {}}});
+    let put = Change::put(&the_group("blog"), group).unwrap();
     let overlay = after(&[put.clone(), Change::deregister("blog", &[]), put]);
     assert_eq!(
         overlay.patch(),
@@ -143,13 +166,17 @@ fn what_replaces_an_entry_keeps_nothing_of_it() {
         }}})
     );
     let rule = json!({"host_header": "a.example", "forward": "home", "priority": 10});
-    let overlay = after(&[Change::put_rule("web", 10, rule).unwrap()]);
+    let overlay = after(&[Change::put(&the_rule("web", 10), rule).unwrap()]);
     assert_eq!(
         overlay.patch()["listeners"]["web"]["rules"]["10"],
         json!({"path_pattern": null, "host_header": "a.example", "forward": "home"})
     );
-    let list = json!({"rules": [{"priority": 5, "path_pattern": "/", "forward": "blog"}]});
-    let overlay = after(&[Change::patch_listener("web", list).unwrap()]);
+    let rules = json!({"rules": null, "idle_timeout": "3m"});
+    let rule = json!({"path_pattern": "/", "forward": "blog"});
+    let overlay = after(&[
+        Change::patch(&the_listener("web"), rules).unwrap(),
+        Change::merge(json!({"listeners": {"web": {"rules": {"05": rule}}}})).unwrap(),
+    ]);
     let rules = model(&overlay).listeners[0].rules.clone();
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0].priority.value(), 5);
@@ -157,15 +184,16 @@ fn what_replaces_an_entry_keeps_nothing_of_it() {
 
 #[test]
 fn listeners_and_groups_come_and_go() {
-    let group = Change::put_group("new", json!({"targets": {"127.0.0.1:9": {"weight": 3}}}));
+    let group = Change::put(&the_group("new"), json!({"targets": {"127.0.0.1:9": {"weight": 3}}}));
     let listener = json!({"address": "127.0.0.1:9000", "default": {"forward": "new"}});
-    let overlay = after(&[group.unwrap(), Change::put_listener("extra", listener).unwrap()]);
+    let overlay = after(&[group.unwrap(), Change::put(&the_listener("extra"), listener).unwrap()]);
     let whole = model(&overlay);
     assert_eq!(whole.target_groups[2].name, "new");
     assert_eq!(whole.listeners[2].name, "extra");
-    let gone = [Change::delete_listener("extra"), Change::delete_group("new")];
+    let gone = [Change::delete(&the_listener("extra")), Change::delete(&the_group("new"))];
     assert!(after_on(&file(), overlay, &gone).is_empty());
-    let overlay = after(&[Change::delete_listener("raw.tcp"), Change::delete_rule("web", 20)]);
+    let overlay =
+        after(&[Change::delete(&the_listener("raw.tcp")), Change::delete(&the_rule("web", 20))]);
     let tombstones = json!({"listeners": {"raw.tcp": null, "web": {"rules": {"20": null}}}});
     assert_eq!(overlay.patch(), &tombstones);
     assert_eq!(model(&overlay).listeners.len(), 1);
@@ -173,7 +201,7 @@ fn listeners_and_groups_come_and_go() {
 
 #[test]
 fn refused_changes_say_why_with_names_in_their_paths() {
-    let rule = |rule: Value| Change::put_rule("web", 30, rule).unwrap();
+    let rule = |rule: Value| Change::put(&the_rule("web", 30), rule).unwrap();
     let cases = [
         (
             rule(json!({"path_pattern": "/a", "forward": "blgo"})),
@@ -191,29 +219,18 @@ fn refused_changes_say_why_with_names_in_their_paths() {
             "out of range: 1000",
         ),
         (
-            Change::patch_listener("raw.tcp", json!({"mode": "l5"})).unwrap(),
+            Change::patch(&the_listener("raw.tcp"), json!({"mode": "l5"})).unwrap(),
             "listeners.\"raw.tcp\".mode",
             "`l5` is not a value of `mode`",
         ),
-        (Change::delete_group("blog"), "listeners.web.rules[10].forward", "no target group"),
+        (Change::delete(&the_group("blog")), "listeners.web.rules[10].forward", "no target group"),
         (
-            Change::patch_group("home", json!({"wieght": 1})).unwrap(),
+            Change::patch(&the_group("home"), json!({"wieght": 1})).unwrap(),
             "target_groups.home.wieght",
             "unknown key",
         ),
         (
-            Change::patch_group("home", json!({"targets": {"127.0.0.1:7": 5}})).unwrap(),
-            "target_groups.home.targets[127.0.0.1:7].entry",
-            "unknown key `entry`",
-        ),
-        (
-            Change::patch_group("home", json!({"targets": {"127.0.0.1:7": {"expires": "x"}}}))
-                .unwrap(),
-            "target_groups.home.targets[127.0.0.1:7].expires",
-            "unknown key `expires`",
-        ),
-        (
-            Change::patch_group("home", json!({"targets": {"app:80": {}}})).unwrap(),
+            Change::patch(&the_group("home"), json!({"targets": {"app:80": {}}})).unwrap(),
             "target_groups.home.targets[app:80]",
             "names are not resolved",
         ),
@@ -233,11 +250,11 @@ fn changes_to_what_does_not_exist_are_refused() {
     let cases = [
         (Change::set_weight("home", address(1), 1), "target_groups.home.targets[127.0.0.1:1]"),
         (register("nowhere", 1, None), "target_groups.nowhere"),
-        (Change::delete_rule("web", 11), "listeners.web.rules[11]"),
-        (Change::set_mode("wbe", Mode::L4), "listeners.wbe"),
-        (Change::set_forward_weights("web", Some(1), &[]), "listeners.web.rules[1]"),
-        (Change::delete_group("x"), "target_groups.x"),
-        (Change::patch_group("x", json!({})).unwrap(), "target_groups.x"),
+        (Change::delete(&the_rule("web", 11)), "listeners.web.rules[11]"),
+        (set_mode("wbe", "l4"), "listeners.wbe"),
+        (set_forward("web", Some(1), &[]), "listeners.web.rules[1]"),
+        (Change::delete(&the_group("x")), "target_groups.x"),
+        (Change::patch(&the_group("x"), json!({})).unwrap(), "target_groups.x"),
     ];
     for (change, path) in cases {
         let refusal = Overlay::empty().accept(&file(), &change).unwrap_err();
@@ -246,14 +263,46 @@ fn changes_to_what_does_not_exist_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_named_is_malformed() {
+fn what_is_not_in_the_keyed_form_is_malformed() {
+    let group = |value| Change::put(&the_group("a"), value);
     let cases = [
-        (Change::put_group("a", json!(5)), "an object is needed"),
-        (Change::put_group("a", json!({"name": "b"})), "`name` is `b` inside, but `a` outside"),
-        (Change::put_group("a", json!({"targets": [{}]})), "has no `address`"),
-        (Change::put_group("a", json!({"targets": ["[::1]:1", "[0::1]:1"]})), "twice"),
-        (Change::put_rule("web", 1, json!({"priority": 2})), "`priority` is `2` inside"),
-        (Change::patch_listener("web", json!({"rules": [{"forward": "x"}]})), "no `priority`"),
+        (group(json!(5)), "target_groups.a: must be an object"),
+        (group(json!({"name": "b"})), "target_groups.a.name: is `\"b\"` inside, but `a` outside"),
+        (group(json!({"name": null})), "target_groups.a.name: is `null` inside"),
+        (
+            group(json!({"targets": ["127.0.0.1:1"]})),
+            "target_groups.a.targets: must be an object with a key for each `address`",
+        ),
+        (
+            group(json!({"targets": {"[::1]:1": {}, "[0::1]:1": {}}})),
+            "target_groups.a.targets: `[::1]:1` is there twice",
+        ),
+        (
+            group(json!({"targets": {"127.0.0.1:1": null}})),
+            "targets.127.0.0.1:1: null says nothing",
+        ),
+        (group(json!({"health_check": {"path": null}})), "a.health_check.path: null says nothing"),
+        (
+            Change::put(&the_rule("web", 1), json!({"priority": 2})),
+            "listeners.web.rules[1].priority: is `2` inside, but `1` outside",
+        ),
+        (
+            Change::patch(&the_listener("web"), json!({"rules": {"01": {}, "1": {}}})),
+            "listeners.web.rules: `1` is there twice",
+        ),
+        (
+            Change::patch(&the_group("a"), json!({"targets": {"127.0.0.1:7": 5}})),
+            "target_groups.a.targets[127.0.0.1:7]: must be an object",
+        ),
+        (
+            Change::merge(json!({"listeners": []})),
+            "listeners: must be an object with a key for each",
+        ),
+        (Change::merge(json!({"listeners": {"web": "x"}})), "listeners.web: must be an object"),
+        (
+            Change::merge(json!({"listeners": {"web": {"rules": {"1": {"priority": 2}}}}})),
+            "listeners.web.rules[1].priority: is `2` inside",
+        ),
     ];
     for (change, problem) in cases {
         let malformed = change.unwrap_err().to_string();
@@ -295,8 +344,8 @@ fn every_setting_has_an_origin() {
     let changes = [
         Change::set_weight("home", address(5000), 7),
         register("home", 6000, None),
-        Change::patch_group("blog", json!({"algorithm": null})).unwrap(),
-        Change::put_group("new", json!({"retry": "never"})).unwrap(),
+        Change::patch(&the_group("blog"), json!({"algorithm": null})).unwrap(),
+        Change::put(&the_group("new"), json!({"retry": "never"})).unwrap(),
     ];
     let (overlay, file) = (after(&changes), file());
     let groups = "target_groups";
@@ -319,13 +368,13 @@ fn every_setting_has_an_origin() {
 
 #[test]
 fn a_listener_with_rules_can_be_switched_to_l4_and_back() {
-    let change = Change::set_mode("web", Mode::L4);
+    let change = set_mode("web", "l4");
     let accepted = Overlay::empty().accept(&file(), &change).unwrap();
     let warnings = &accepted.loaded.warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].problem.contains("rules of an l4 listener sleep"));
     assert_eq!(warnings[0].place.as_ref().unwrap().path, "listeners.web.rules[10]");
-    let back = [Change::set_mode("web", Mode::L7)];
+    let back = [set_mode("web", "l7")];
     let listener = model(&after_on(&file(), accepted.overlay, &back)).listeners[0].clone();
     assert_eq!((listener.mode, listener.rules.len()), (Mode::L7, 2));
 }
@@ -343,7 +392,7 @@ fn changes_are_told_line_by_line() {
         "target_groups": { "home": { "targets": { "127.0.0.1:1": null, "127.0.0.1:2": {} } } },
         "listeners": { "web": { "mode": "l4" } },
     }));
-    let lines = Overlay::empty().merged(&file, &change).lines();
+    let lines = Overlay::empty().merged(&file, &change.unwrap()).lines();
     assert_eq!(
         lines,
         [

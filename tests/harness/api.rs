@@ -49,6 +49,23 @@ impl Api {
         response.text()
     }
 
+    /// Sends `bytes` as they are and reads until the connection ends.
+    ///
+    /// # Errors
+    /// As [`Api::try_ask`]. Bytes that are not taken are no failure.
+    pub fn send(&self, bytes: &[u8], method: &str) -> Result<Response, String> {
+        let mut socket = UnixStream::connect(&self.0).map_err(|error| error.to_string())?;
+        socket.set_read_timeout(Some(DEADLINE)).expect("read timeout");
+        socket.set_write_timeout(Some(DEADLINE)).expect("write timeout");
+        let sent = socket.write_all(bytes);
+        let mut answer = Vec::new();
+        let ended = socket.read_to_end(&mut answer);
+        match parse_response(&answer, method, true) {
+            Parsed::Complete(response, _) => Ok(response),
+            _ => Err(format!("{sent:?}, {ended:?} after {}", show(&answer))),
+        }
+    }
+
     /// Begins a request whose response goes on, such as the events.
     pub fn stream(&self, path: &str) -> UnixStream {
         let mut socket = UnixStream::connect(&self.0).expect("connect to the control API");

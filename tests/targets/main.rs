@@ -12,6 +12,7 @@ mod draining;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod health;
+mod hostile;
 mod operator;
 mod reload;
 mod shares;

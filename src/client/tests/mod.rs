@@ -99,12 +99,18 @@ async fn commands_do_what_they_say() {
         (
             "rules put web 20 'path_pattern = [\"/a\"], forward = \"blog\"'",
             "listener web has rule 20 (generation 8)\n",
-            r#"{"listeners":{"web":{"rules":{"20":{"forward":"blog","path_pattern":["/a"]}}}}}"#,
+            concat!(
+                r#"{"listeners":{"web":{"rules":{"20":null}}}} {"listeners":{"web":{"rules":"#,
+                r#"{"20":{"forward":"blog","path_pattern":["/a"]}}}}}"#,
+            ),
         ),
         (
             "rules put web 10 --json '{\"forward\":\"blog\"}'",
             "listener web has rule 10 (generation 8)\n",
-            r#"{"listeners":{"web":{"rules":{"10":{"forward":"blog","path_pattern":null}}}}}"#,
+            concat!(
+                r#"{"listeners":{"web":{"rules":{"10":null}}}} "#,
+                r#"{"listeners":{"web":{"rules":{"10":{"forward":"blog"}}}}}"#,
+            ),
         ),
         (
             "rules delete web 10",
@@ -241,6 +247,72 @@ async fn nothing_answers_is_69_with_the_cure() {
     assert!(answer.0 == 69 && answer.1.contains("nobody listens; ringway is not running"));
     let answer = at(&["--url", &format!("http://127.0.0.1:{port}")]).await;
     assert!(answer.0 == 69 && answer.1.contains("nobody listens"), "{answer:?}");
+}
+
+/// What `line` says before a server that answers each connection with these bytes; `None`: never.
+async fn before(answer: Option<&'static str>, line: &str) -> (u8, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        match answer {
+            Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+            None => std::future::pending().await,
+        }
+    });
+    let said = run_at(line, &["--socket", path.to_str().unwrap()]).await;
+    server.abort();
+    said
+}
+
+#[tokio::test]
+async fn servers_that_are_no_control_api_end_in_a_line_and_an_exit_status() {
+    let cases = [
+        ("", "the answer broke off"),
+        ("hello\r\n", "the answer broke off"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "the answer broke off"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "not what this version understands"),
+        ("HTTP/1.1 500 X\r\nContent-Length: 2\r\n\r\n{}", "answers 500"),
+        ("HTTP/1.1 302 X\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "answers 302"),
+    ];
+    for (answer, said) in cases {
+        let (status, text) = before(Some(answer), "status").await;
+        assert!(status == 1 && text.contains(said) && text.lines().count() == 1, "{text}");
+    }
+    let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
+    let (status, text) = before(Some(stream), "events").await;
+    assert!(status == 1 && text.ends_with("has closed the stream\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_never_answer_are_given_up() {
+    for line in ["status", "events", "targets list home"] {
+        let (status, text) = before(None, line).await;
+        assert!(status == 69 && text.contains("does not answer"), "{line}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_no_names_are_sent_as_they_are_and_shown_fit_for_a_terminal() {
+    let stand = Stand::start().await;
+    for (name, shown) in [
+        ("a/b", "`a/b`"),
+        ("..", "`..`"),
+        ("a?b#c%41", "`a?b#c%41`"),
+        ("\u{1b}[2J", "`\\u{1b}[2J`"),
+        ("é", "`é`"),
+    ] {
+        let (status, text) = stand.run(&format!("targets list '{name}'")).await;
+        assert!(
+            status == 1 && text.contains(&format!("there is no target group {shown}")),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
 }
 
 #[tokio::test]

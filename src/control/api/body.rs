@@ -2,32 +2,36 @@
 
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::json;
 use super::problem::Problem;
 use crate::config::Flaw;
 
 /// Longest request body, in bytes: a group with the most targets has 100 KiB; beyond it: 413.
 pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a longer body that are read before the answer; the rest meets a closed connection.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest wait for a whole request body; then 408.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body.
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct Json<T>(pub(super) T);
 
 /// A JSON body, or none; `null` is none, too.
-pub(super) struct OptionalBody<T>(pub(super) Option<T>);
+pub(super) struct OptionalJson<T>(pub(super) Option<T>);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request).await?.map(Body).ok_or_else(|| {
+        read(request).await?.map(Json).ok_or_else(|| {
             Problem::request(
                 StatusCode::BAD_REQUEST,
                 "the request has no body",
@@ -37,7 +41,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalBody<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for OptionalJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -52,7 +56,7 @@ impl<S: Sync> FromRequest<S> for Object {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match Body::<Value>::from_request(request, state).await?.0 {
+        match Json::<Value>::from_request(request, state).await?.0 {
             Value::Object(object) => Ok(Self(object)),
             Value::Null
             | Value::Bool(_)
@@ -67,16 +71,13 @@ impl<S: Sync> FromRequest<S> for Object {
 
 async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
     let is_json = is_json(request.headers());
-    let declared = request.headers().get(header::CONTENT_LENGTH);
-    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > BODY_BYTES_MAX) {
+    if is_hopeless(request.headers()) {
         return Err(too_large());
     }
-    let body = to_bytes(request.into_body(), BODY_BYTES_MAX);
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
+    let whole = tokio::time::timeout(BODY_TIMEOUT, whole(request.into_body()));
+    let bytes = whole.await.map_err(|_| {
         Problem::request(StatusCode::REQUEST_TIMEOUT, "the body did not come", "send it at once")
-    })?;
-    let bytes = bytes.map_err(|_| too_large())?;
+    })??;
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -87,7 +88,41 @@ async fn read<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Proble
             "send Content-Type: application/json",
         ));
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(|cause| malformed(&cause))
+    let value = json::parse(&bytes).and_then(serde_json::from_value);
+    value.map(Some).map_err(|cause| malformed(&cause))
+}
+
+/// Whether what the body is declared to be need not even begin to be read.
+fn is_hopeless(fields: &HeaderMap) -> bool {
+    let declared = fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let declared = declared.and_then(|length| length.parse::<usize>().ok());
+    // One that waits to be told to go on can as well be told not to.
+    let max =
+        if fields.contains_key(header::EXPECT) { BODY_BYTES_MAX } else { DISCARDED_BYTES_MAX };
+    declared.is_some_and(|length| length > max)
+}
+
+/// The whole body. More than it may have is read in part, so that a client that sends first and
+/// reads then gets the answer and not a reset.
+async fn whole(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let mut whole = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|cause| {
+            let help = "send as much as Content-Length or the chunks say";
+            let detail = format!("the body broke off: {cause}");
+            Problem::request(StatusCode::BAD_REQUEST, detail, help)
+        })?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        length += bytes.len();
+        if length > DISCARDED_BYTES_MAX {
+            break;
+        }
+        if length <= BODY_BYTES_MAX {
+            whole.extend_from_slice(&bytes);
+        }
+    }
+    if length <= BODY_BYTES_MAX { Ok(whole) } else { Err(too_large()) }
 }
 
 fn too_large() -> Problem {

@@ -2,16 +2,14 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::Api;
 use super::body::{At, Object, Precondition};
-use super::change::{Kind, change, done, put as put_part};
+use super::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
-use super::problem::{Mistake, Problem};
-use super::process::part;
-use crate::config::quote;
+use super::problem::Problem;
 use crate::control::handle::Changed;
+use crate::overlay::Part;
 
 /// All target groups, by name
 #[utoipa::path(
@@ -24,7 +22,7 @@ use crate::control::handle::Changed;
     ),
 )]
 pub(super) async fn list(State(api): State<Api>) -> Result<Response, Problem> {
-    part(&api, |config| Ok(Value::Object(Kind::TargetGroup.all(config)))).await
+    entry::read(&api, |config| Ok(config["target_groups"].clone())).await
 }
 
 /// A target group
@@ -43,7 +41,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     At(name): At<String>,
 ) -> Result<Response, Problem> {
-    part(&api, |config| Kind::TargetGroup.entry(config, &name).cloned()).await
+    entry::show(&api, &Part::TargetGroup(name)).await
 }
 
 /// Make a target group, or replace it with its targets
@@ -72,14 +70,7 @@ pub(super) async fn put(
     precondition: Precondition,
     Object(wanted): Object,
 ) -> Result<Response, Problem> {
-    put_part(
-        &api.handle,
-        &precondition,
-        wanted,
-        |config| Ok(Kind::TargetGroup.find(config, &name).cloned()),
-        |patch| Kind::TargetGroup.patch(&name, patch),
-    )
-    .await
+    entry::put(&api, &Part::TargetGroup(name), &precondition, wanted).await
 }
 
 /// Change a target group
@@ -104,12 +95,7 @@ pub(super) async fn patch(
     precondition: Precondition,
     Object(patch): Object,
 ) -> Result<Response, Problem> {
-    let patch = Value::Object(patch);
-    let changed = change(&api.handle, &precondition, |config| {
-        Kind::TargetGroup.entry(config, &name)?;
-        Ok(Some(Kind::TargetGroup.patch(&name, patch.clone())))
-    });
-    changed.await.map(done)
+    entry::patch(&api, &Part::TargetGroup(name), &precondition, patch).await
 }
 
 /// Remove a target group
@@ -129,48 +115,5 @@ pub(super) async fn delete(
     At(name): At<String>,
     precondition: Precondition,
 ) -> Result<Response, Problem> {
-    let changed = change(&api.handle, &precondition, |config| {
-        Kind::TargetGroup.entry(config, &name)?;
-        let uses = uses(config, &name);
-        if uses.is_empty() {
-            return Ok(Some(Kind::TargetGroup.patch(&name, Value::Null)));
-        }
-        let mistakes = uses.into_iter().map(|path| Mistake {
-            path: Some(path),
-            problem: format!("this forwards to {}", quote(&name)),
-            help: Some("forward to another target group, or remove this first".into()),
-            place: None,
-        });
-        let detail = format!("target group {} is in use", quote(&name));
-        Err(Problem::conflict(detail, mistakes.collect()))
-    });
-    changed.await.map(done)
-}
-
-/// Where listeners forward to the group called `name`.
-fn uses(config: &Value, name: &str) -> Vec<String> {
-    let mut paths = Vec::new();
-    for (listener, value) in Kind::Listener.all(config) {
-        if value.get("default").is_some_and(|action| forwards_to(action, name)) {
-            paths.push(format!("listeners.{listener}.default.forward"));
-        }
-        let rules = value.get("rules").and_then(Value::as_object).into_iter().flatten();
-        let rules = rules.filter(|(_, rule)| forwards_to(rule, name));
-        paths.extend(
-            rules.map(|(priority, _)| format!("listeners.{listener}.rules.{priority}.forward")),
-        );
-    }
-    paths
-}
-
-fn forwards_to(action: &Value, name: &str) -> bool {
-    let is_it = |share: &Value| {
-        share.as_str().or_else(|| share.get("target_group")?.as_str()) == Some(name)
-    };
-    action.get("forward").is_some_and(|forward| match forward {
-        Value::Array(shares) => shares.iter().any(is_it),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            is_it(forward)
-        }
-    })
+    entry::delete(&api, &Part::TargetGroup(name), &precondition).await
 }

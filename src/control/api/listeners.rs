@@ -2,16 +2,16 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Map;
 
 use super::Api;
-use super::body::{At, Body, Object, Precondition};
-use super::change::{Kind, change, done, put as put_part};
+use super::body::{At, Json, Object, Precondition};
+use super::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
-use super::process::part;
 use super::wire::ModeChange;
 use crate::control::handle::Changed;
+use crate::overlay::Part;
 
 /// All listeners, by name
 #[utoipa::path(
@@ -24,7 +24,7 @@ use crate::control::handle::Changed;
     ),
 )]
 pub(super) async fn list(State(api): State<Api>) -> Result<Response, Problem> {
-    part(&api, |config| Ok(Value::Object(Kind::Listener.all(config)))).await
+    entry::read(&api, |config| Ok(config["listeners"].clone())).await
 }
 
 /// A listener
@@ -42,7 +42,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     At(name): At<String>,
 ) -> Result<Response, Problem> {
-    part(&api, |config| Kind::Listener.entry(config, &name).cloned()).await
+    entry::show(&api, &Part::Listener(name)).await
 }
 
 /// Make a listener, or replace it with its rules
@@ -68,14 +68,7 @@ pub(super) async fn put(
     precondition: Precondition,
     Object(wanted): Object,
 ) -> Result<Response, Problem> {
-    put_part(
-        &api.handle,
-        &precondition,
-        wanted,
-        |config| Ok(Kind::Listener.find(config, &name).cloned()),
-        |patch| Kind::Listener.patch(&name, patch),
-    )
-    .await
+    entry::put(&api, &Part::Listener(name), &precondition, wanted).await
 }
 
 /// Change a listener
@@ -99,8 +92,7 @@ pub(super) async fn patch(
     precondition: Precondition,
     Object(patch): Object,
 ) -> Result<Response, Problem> {
-    let patch = Value::Object(patch);
-    merge(&api, &name, &precondition, &patch).await
+    entry::patch(&api, &Part::Listener(name), &precondition, patch).await
 }
 
 /// Remove a listener
@@ -119,7 +111,7 @@ pub(super) async fn delete(
     At(name): At<String>,
     precondition: Precondition,
 ) -> Result<Response, Problem> {
-    merge(&api, &name, &precondition, &Value::Null).await
+    entry::delete(&api, &Part::Listener(name), &precondition).await
 }
 
 /// Switch a listener between L4 and L7
@@ -138,21 +130,8 @@ pub(super) async fn put_mode(
     State(api): State<Api>,
     At(name): At<String>,
     precondition: Precondition,
-    Body(wanted): Body<ModeChange>,
+    Json(wanted): Json<ModeChange>,
 ) -> Result<Response, Problem> {
-    merge(&api, &name, &precondition, &json!({ "mode": wanted.mode })).await
-}
-
-/// Merges `patch` into the listener called `name`, which must exist.
-async fn merge(
-    api: &Api,
-    name: &str,
-    precondition: &Precondition,
-    patch: &Value,
-) -> Result<Response, Problem> {
-    let changed = change(&api.handle, precondition, |config| {
-        Kind::Listener.entry(config, name)?;
-        Ok(Some(Kind::Listener.patch(name, patch.clone())))
-    });
-    changed.await.map(done)
+    let patch = Map::from_iter([("mode".to_owned(), wanted.mode.into())]);
+    entry::patch(&api, &Part::Listener(name), &precondition, patch).await
 }

@@ -2,19 +2,23 @@
 //!
 //! It turns requests into questions and changes for the actor behind a [`Handle`], and its
 //! answers into responses; it decides nothing about the model itself. `door` opens the sockets,
-//! `serve` bounds the connections, `access` says who may enter, `body` reads what comes in,
-//! `change` makes one merge patch of it, `problem` says what was wrong. The handlers are in
-//! `process`, `listeners`, `rules`, `groups`, `targets` and `events`; `openapi` describes them
-//! all. Start with [`serve`] and the route table, `routes`.
+//! `serve` and `patience` bound the connections, `access` says who may enter, `body` and `json`
+//! read what comes in, `change` makes one change of it, `entry` is the flow for all that has a
+//! name, `problem` says what was wrong. The handlers are in `process`, `listeners`, `rules`,
+//! `groups`, `targets` and `events`; `openapi` describes them all. Start with [`serve`] and the
+//! route table, `routes`.
 
 mod access;
 mod body;
 mod change;
 mod door;
+mod entry;
 mod events;
 mod groups;
+mod json;
 mod listeners;
 mod openapi;
+mod patience;
 mod problem;
 mod process;
 mod rules;

@@ -17,6 +17,9 @@ use utoipa::{IntoResponses, OpenApi};
 use super::problem::{self, Problem};
 use crate::config;
 use crate::control::handle::Event;
+use crate::model::{
+    LISTENERS_MAX, RULES_PER_LISTENER_MAX, TARGET_GROUPS_MAX, TARGETS_PER_GROUP_MAX,
+};
 
 /// What is said once.
 #[derive(OpenApi)]
@@ -74,6 +77,7 @@ pub fn openapi_json() -> &'static str {
         if let Some(schemas) = schemas.and_then(Value::as_object_mut) {
             add_configuration(schemas);
         }
+        tighten(&mut document);
         fold_lines(&mut document);
         format!("{document:#}\n")
     })
@@ -94,6 +98,18 @@ pub(super) struct ReadProblems;
 /// How a change can go wrong.
 pub(super) struct ChangeProblems;
 
+/// Name of a listener or target group, as `config` has it.
+const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
+/// Priority of a rule as a key.
+const PRIORITY: &str = "^([1-9][0-9]{0,3}|[1-4][0-9]{4}|50000)$";
+/// IP address and port; that of an IPv6 one is looked at loosely.
+const ADDRESS: &str = concat!(
+    r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])",
+    r"(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}",
+    r"|\[[0-9A-Fa-f:.%]{2,60}\])",
+    r":(0|[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$",
+);
+
 const READ: [(StatusCode, &str); 5] = [
     (StatusCode::BAD_REQUEST, "The path cannot be decoded"),
     (StatusCode::UNAUTHORIZED, "The token is missing or wrong"),
@@ -104,7 +120,10 @@ const READ: [(StatusCode, &str); 5] = [
 
 const CHANGE: [(StatusCode, &str); 7] = [
     (StatusCode::REQUEST_TIMEOUT, "The body did not come"),
-    (StatusCode::CONFLICT, "It is in use, or other changes always came first"),
+    (
+        StatusCode::CONFLICT,
+        "It is in use, its address cannot be had, or other changes always came first",
+    ),
     (StatusCode::PRECONDITION_FAILED, "The configuration is not the one of If-Match"),
     (StatusCode::PAYLOAD_TOO_LARGE, "The body is longer than 1 MiB"),
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not declared as JSON"),
@@ -156,12 +175,12 @@ fn add_configuration(schemas: &mut Map<String, Value>) {
     }
     let object = |description: &str| json!({ "type": "object", "description": description });
     parts.insert("Patch".into(), object("A merge patch (RFC 7386): null removes."));
-    for (name, part, description) in [
-        ("Listeners", "Listener", "Listeners by name."),
-        ("TargetGroups", "TargetGroup", "Target groups by name."),
-        ("Rules", "Rule", "Rules by priority."),
+    for (name, part, description, keys, max) in [
+        ("Listeners", "Listener", "Listeners by name.", NAME, LISTENERS_MAX),
+        ("TargetGroups", "TargetGroup", "Target groups by name.", NAME, TARGET_GROUPS_MAX),
+        ("Rules", "Rule", "Rules by priority.", PRIORITY, RULES_PER_LISTENER_MAX),
     ] {
-        parts.insert(name.into(), map_of(part, description));
+        parts.insert(name.into(), map_of(part, description, keys, max));
     }
     let part = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let mut whole = object("The configuration in its keyed form.");
@@ -184,18 +203,60 @@ fn into_keyed(part: &mut Value, key: &str, map: Option<(&str, &str)>) {
     let Some(Value::Object(properties)) = part.get_mut("properties") else { return };
     properties.remove(key);
     if let Some((list, of)) = map {
-        let by = if of == "Target" { "Targets by address." } else { "Rules by priority." };
-        properties.insert(list.into(), map_of(of, by));
+        let (by, keys, max) = match of {
+            "Target" => ("Targets by address.", ADDRESS, TARGETS_PER_GROUP_MAX),
+            _ => ("Rules by priority.", PRIORITY, RULES_PER_LISTENER_MAX),
+        };
+        properties.insert(list.into(), map_of(of, by, keys, max));
     }
 }
 
-fn map_of(part: &str, description: &str) -> Value {
+/// An object of at most `max` entries whose keys are like the pattern `keys`.
+fn map_of(part: &str, description: &str, keys: &str, max: usize) -> Value {
     let part = format!("#/components/schemas/{part}");
     json!({
         "type": "object",
         "description": description,
+        "propertyNames": { "pattern": keys },
+        "maxProperties": max,
         "additionalProperties": { "$ref": part },
     })
+}
+
+/// Says what the types alone do not: how names, addresses and durations look, and that a rule has
+/// one action.
+fn tighten(document: &mut Value) {
+    let one_action =
+        ["forward", "redirect", "fixed_response"].map(|key| json!({"required": [key]}));
+    // Port 0 is one that the kernel chooses.
+    let target = ADDRESS.replace(":(0|", ":(");
+    let duration = document.pointer("/components/schemas/Duration/pattern").cloned();
+    let duration = duration.unwrap_or_default();
+    for (schema, keyword, value) in [
+        ("Listener/properties/address", "pattern", ADDRESS.into()),
+        ("Listener/properties/default", "oneOf", json!(one_action)),
+        ("Rule", "oneOf", json!(one_action)),
+        ("TargetGroup/properties/targets/propertyNames", "pattern", target.as_str().into()),
+        ("Registration/properties/address", "pattern", target.as_str().into()),
+        ("Registration/properties/ttl", "pattern", duration.clone()),
+        ("Deregister/properties/targets/items", "pattern", target.as_str().into()),
+        ("Deregister/properties/wait", "pattern", duration),
+    ] {
+        let schema = document.pointer_mut(&format!("/components/schemas/{schema}"));
+        debug_assert!(schema.is_some(), "where {keyword} should stand");
+        schema.into_iter().for_each(|schema| schema[keyword] = value.clone());
+    }
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    for (_, operation) in paths.flat_map(|(_, path)| path.as_object_mut().into_iter().flatten()) {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten().filter(|it| it["in"] == "path") {
+            match parameter["name"].as_str() {
+                Some("name") => parameter["schema"]["pattern"] = NAME.into(),
+                Some("address") => parameter["schema"]["pattern"] = target.as_str().into(),
+                Some(_) | None => {}
+            }
+        }
+    }
 }
 
 /// Doc comments are wrapped for the source; a description has a line for each paragraph.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::config::{self, Diagnostic, Flaw, Place, Severity};
 use crate::control::handle::{ChangeError, Gone};
+use crate::overlay::Malformed;
 
 /// Media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -159,6 +160,7 @@ impl Problem {
             ChangeError::Missing(path) => {
                 Self::new(StatusCode::NOT_FOUND, format!("there is no `{path}`"))
             }
+            ChangeError::Unavailable(why) => Self::conflict(why, Vec::new()),
             ChangeError::Failed(why) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, why),
             ChangeError::Stale(now) => Self::conflict(
                 format!("the configuration changed meanwhile; it has number {now}"),
@@ -220,6 +222,14 @@ impl FilePlace {
             caret_start: place.map_or(0, |place| place.caret.start),
             caret_end: place.map_or(0, |place| place.caret.end),
         }
+    }
+}
+
+/// 422: it has no place in the configuration's keyed form.
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let help = "GET /v1/openapi.json describes every body";
+        Self::flaw(malformed.path, Flaw::new(malformed.problem, help))
     }
 }
 

@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use super::Api;
 use super::body::{Object, Precondition};
-use super::change::{change, done, etag, tagged};
+use super::change::{change, done};
+use super::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::{Places, Problem};
 use crate::control::handle::{ChangeError, Changed, Status, Upgraded};
+use crate::overlay::Change;
 
 /// Everything that an operator looks at
 ///
@@ -37,8 +39,7 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
     ),
 )]
 pub(super) async fn read_config(State(api): State<Api>) -> Result<Response, Problem> {
-    let effective = api.handle.effective().await?;
-    Ok(tagged(effective.generation, effective.config))
+    entry::read(&api, |config| Ok(config.clone())).await
 }
 
 /// Change anything, atomically
@@ -58,8 +59,8 @@ pub(super) async fn patch_config(
     precondition: Precondition,
     Object(patch): Object,
 ) -> Result<Response, Problem> {
-    let patch = Value::Object(patch);
-    change(&api.handle, &precondition, |_| Ok(Some(patch.clone()))).await.map(done)
+    let wanted = Change::merge(Value::Object(patch))?;
+    change(&api.handle, &precondition, |_| Ok(Some(wanted.clone()))).await.map(done)
 }
 
 /// The effective configuration as one TOML file
@@ -125,14 +126,4 @@ pub(super) async fn rotate_keys(State(api): State<Api>) -> Result<StatusCode, Pr
     let rotated: Result<(), ChangeError> = api.handle.rotate_keys().await?;
     rotated.map_err(|error| Problem::of_change(error, Places::Hidden))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// A part of the effective configuration, with the number of the whole as its ETag.
-pub(super) async fn part(
-    api: &Api,
-    take: impl FnOnce(&Value) -> Result<Value, Problem>,
-) -> Result<Response, Problem> {
-    let effective = api.handle.effective().await?;
-    let part = take(&effective.config)?;
-    Ok(([(header::ETAG, etag(effective.generation))], Json(part)).into_response())
 }

@@ -2,17 +2,17 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Api;
 use super::body::{At, Object, Precondition};
-use super::change::{Kind, change, done, keys_of, put as put_part};
+use super::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::Problem;
-use super::process::part;
 use crate::config::{Flaw, quote};
 use crate::control::handle::Changed;
 use crate::model::Priority;
+use crate::overlay::Part;
 
 /// Rules of a listener, by priority
 #[utoipa::path(
@@ -29,9 +29,9 @@ pub(super) async fn list(
     State(api): State<Api>,
     At(name): At<String>,
 ) -> Result<Response, Problem> {
-    part(&api, |config| {
-        let rules = Kind::Listener.entry(config, &name)?.get("rules").cloned();
-        Ok(rules.unwrap_or_else(|| Value::Object(Map::new())))
+    entry::read(&api, |config| {
+        let rules = entry::entry(config, &Part::Listener(name))?.get("rules");
+        Ok(rules.cloned().unwrap_or_else(|| Value::Object(Map::new())))
     })
     .await
 }
@@ -53,10 +53,7 @@ pub(super) async fn read(
     State(api): State<Api>,
     At((name, priority)): At<(String, String)>,
 ) -> Result<Response, Problem> {
-    part(&api, |config| {
-        find(config, &name, &priority)?.ok_or_else(|| missing(config, &name, &priority))
-    })
-    .await
+    entry::show(&api, &existing(name, &priority)?).await
 }
 
 /// Make a rule, or replace it
@@ -83,15 +80,11 @@ pub(super) async fn put(
     precondition: Precondition,
     Object(wanted): Object,
 ) -> Result<Response, Problem> {
-    let key = canonical(&priority).ok_or_else(|| no_priority(&priority))?;
-    put_part(
-        &api.handle,
-        &precondition,
-        wanted,
-        |config| find(config, &name, &key),
-        |rule| Kind::Listener.patch(&name, json!({ "rules": { key.as_str(): rule } })),
-    )
-    .await
+    let rule = rule(&name, &priority).ok_or_else(|| {
+        let problem = format!("{} is not a priority", quote(&priority));
+        Problem::flaw("priority", Flaw::new(problem, format!("1 to {}", Priority::MAX)))
+    })?;
+    entry::put(&api, &rule, &precondition, wanted).await
 }
 
 /// Remove a rule
@@ -110,42 +103,19 @@ pub(super) async fn delete(
     At((name, priority)): At<(String, String)>,
     precondition: Precondition,
 ) -> Result<Response, Problem> {
-    let changed = change(&api.handle, &precondition, |config| {
-        let key = canonical(&priority).unwrap_or_else(|| priority.clone());
-        find(config, &name, &key)?.ok_or_else(|| missing(config, &name, &priority))?;
-        Ok(Some(Kind::Listener.patch(&name, json!({ "rules": { key: null } }))))
-    });
-    changed.await.map(done)
+    entry::delete(&api, &existing(name, &priority)?, &precondition).await
 }
 
-/// The rule, if the listener, which must exist, has it.
-fn find(config: &Value, name: &str, priority: &str) -> Result<Option<Value>, Problem> {
-    let listener = Kind::Listener.entry(config, name)?;
-    let rules = listener.get("rules");
-    Ok(rules.zip(canonical(priority)).and_then(|(rules, key)| rules.get(&key)).cloned())
+/// The rule of that priority.
+fn rule(listener: &str, priority: &str) -> Option<Part> {
+    let priority = priority.parse().ok().filter(|value| (1..=Priority::MAX).contains(value))?;
+    Some(Part::Rule(listener.into(), priority))
 }
 
-/// A priority as the keyed form writes it.
-fn canonical(text: &str) -> Option<String> {
-    text.parse::<u16>()
-        .ok()
-        .filter(|value| (1..=Priority::MAX).contains(value))
-        .map(|value| value.to_string())
-}
-
-fn no_priority(text: &str) -> Problem {
-    let problem = format!("{} is not a priority", quote(text));
-    Problem::flaw("priority", Flaw::new(problem, format!("1 to {}", Priority::MAX)))
-}
-
-fn missing(config: &Value, name: &str, priority: &str) -> Problem {
-    let rules = Kind::Listener.find(config, name).and_then(|listener| listener.get("rules"));
-    let mut known: Vec<u16> = keys_of(rules).iter().filter_map(|key| key.parse().ok()).collect();
-    known.sort_unstable();
-    let shown: Vec<String> = known.iter().take(10).map(u16::to_string).collect();
-    let help = match shown.as_slice() {
-        [] => "the listener has no rules".into(),
-        shown => format!("its rules: {}", shown.join(", ")),
-    };
-    Problem::missing(format!("listener {} has no rule {}", quote(name), quote(priority)), help)
+/// The same; what cannot exist does not.
+fn existing(listener: String, priority: &str) -> Result<Part, Problem> {
+    rule(&listener, priority).ok_or_else(|| {
+        let detail = format!("listener {} has no rule {}", quote(&listener), quote(priority));
+        Problem::missing(detail, format!("priorities are 1 to {}", Priority::MAX))
+    })
 }

@@ -1,10 +1,13 @@
 //! From open doors to served connections, each bounded in number and in time.
+//!
+//! What is no HTTP, or has too long a head, never reaches a handler: hyper answers it with 400 or
+//! 431 and no body, and closes. Everything else gets an answer of ours.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -16,18 +19,24 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::access::Access;
 use super::door::{Door, Guest};
+use super::patience::Patient;
 use super::{Api, router};
 use crate::control::handle::Handle;
 use crate::model::ControlApi;
 
 /// Most connections at one door; more wait in the kernel's queue until one ends.
 pub(super) const CONNECTIONS_MAX: usize = 256;
-/// Longest wait for a whole request head, and longest life of an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a whole request head, and longest life of an idle connection: the connection
+/// closes.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a client to read on: the connection closes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest request head, in bytes; hyper wants at least 8 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long accepting rests when the process is out of files.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Shortest time between two warnings that there is no room for another connection.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How long a close waits for answers that are under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,11 +63,15 @@ pub async fn serve(
     let mut servers = Servers { doors: Vec::new(), tasks: Vec::new(), closing };
     if let Some(path) = &api.socket {
         let door = Door::unix(path, &mut inherited)?;
+        tracing::info!(socket = %path.display(), "the control API listens");
         servers.open(door, router(state.clone(), Access::Unix));
     }
     if let Some(address) = api.address {
         let access = Access::of_tcp(address, api.token_file.as_deref())?;
         let door = Door::tcp(address, &mut inherited)?;
+        // With the port that the kernel gave.
+        let address = door.address().unwrap_or(address);
+        tracing::info!(%address, "the control API listens");
         servers.open(door, router(state, access));
     }
     Ok(servers)
@@ -118,11 +131,12 @@ impl Drop for Servers {
 async fn welcome(door: Arc<Door>, router: Router, mut closing: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut told = None;
     loop {
         let guest = tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
             _ = connections.join_next(), if !connections.is_empty() => continue,
-            guest = next(&door, &room) => guest,
+            guest = next(&door, &room, &mut told) => guest,
         };
         let Some((guest, permit)) = guest else { continue };
         let (router, closing) = (router.clone(), closing.clone());
@@ -138,11 +152,18 @@ async fn welcome(door: Arc<Door>, router: Router, mut closing: watch::Receiver<b
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is room for it; `None` if accepting failed.
+/// The next connection, once there is room for it; `None` if accepting failed. `told`: when it was
+/// last said that there is none.
 async fn next(
     door: &Door,
     room: &Arc<Semaphore>,
+    told: &mut Option<Instant>,
 ) -> Option<(Guest, tokio::sync::OwnedSemaphorePermit)> {
+    let is_news = || told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+    if room.available_permits() == 0 && is_news() {
+        *told = Some(Instant::now());
+        tracing::warn!("{CONNECTIONS_MAX} connections to the control API are open; others wait");
+    }
     let permit = room.clone().acquire_owned().await.ok()?;
     match door.accept().await {
         Ok(guest) => Some((guest, permit)),
@@ -163,6 +184,7 @@ async fn converse(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     let service = TowerToHyperService::new(router);
+    let stream = Patient::new(stream, WRITE_TIMEOUT);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     // An error is the client's: it went away, or what it sent is no HTTP and hyper has said so.
     tokio::select! {

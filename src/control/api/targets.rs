@@ -2,22 +2,25 @@
 //!
 //! Registering and deregistering are idempotent, and a whole list is one atomic change.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Api;
-use super::body::{At, Body, OptionalBody, Pairs, Precondition};
-use super::change::{Kind, change, done, keys_of, tagged};
+use super::body::{At, Json, OptionalJson, Pairs, Precondition};
+use super::change::{change, done, tagged};
+use super::entry::entry;
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::{Mistake, Problem};
 use super::wire::{Deregister, Deregistered, Register, Registration, TargetList, WeightChange};
 use crate::config::{self, Flaw};
 use crate::control::handle::Changed;
+use crate::model::TARGETS_PER_GROUP_MAX;
+use crate::overlay::{self, Change, Part};
 
 /// Shortest and longest lease. Agents that die must be noticed; one that lives for a day is none.
 const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
@@ -40,7 +43,7 @@ pub(super) async fn list(
     match groups.iter().position(|group| group.name == name) {
         Some(at) => {
             let targets = groups.into_iter().nth(at).map(|group| group.targets).unwrap_or_default();
-            Ok(Json(TargetList { targets }).into_response())
+            Ok(axum::Json(TargetList { targets }).into_response())
         }
         None => {
             let names = groups.iter().map(|group| group.name.as_str());
@@ -68,23 +71,14 @@ pub(super) async fn register(
     State(api): State<Api>,
     At(name): At<String>,
     precondition: Precondition,
-    Body(wanted): Body<Register>,
+    Json(wanted): Json<Register>,
 ) -> Result<Response, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wanted = registrations(&wanted.targets, now)?;
+    let group = Part::TargetGroup(name.clone());
     let changed = change(&api.handle, &precondition, |config| {
-        let targets = targets_of(config, &name)?;
-        let mut patch = Map::new();
-        let mut mistakes = Vec::new();
-        for (index, registration) in wanted.targets.iter().enumerate() {
-            match entry(registration, &targets, now) {
-                Ok((key, entry)) => drop(patch.insert(key, entry)),
-                Err((key, flaw)) => mistakes.push(mistake(format!("targets[{index}].{key}"), flaw)),
-            }
-        }
-        if wanted.targets.is_empty() {
-            mistakes.push(mistake("targets".into(), no_targets()));
-        }
-        patch_of(&name, patch, mistakes).map(Some)
+        entry(config, &group)?;
+        Ok(Some(Change::register(&name, &wanted)))
     });
     changed.await.map(done)
 }
@@ -112,17 +106,15 @@ pub(super) async fn deregister(
     At(name): At<String>,
     Pairs(query): Pairs,
     precondition: Precondition,
-    OptionalBody(body): OptionalBody<Deregister>,
+    OptionalJson(body): OptionalJson<Deregister>,
 ) -> Result<Response, Problem> {
     let wanted = with_query(body.unwrap_or_default(), query)?;
     let wait = wanted.wait.as_deref().map(wait_time).transpose()?;
     let addresses = addresses(&wanted.targets)?;
     let Changed { generation, warnings } = change(&api.handle, &precondition, |config| {
         let targets = targets_of(config, &name)?;
-        let keys = addresses.iter().map(|&address| key_of(&targets, address));
-        let keys = keys.filter(|key| targets.contains(key));
-        let patch: Map<_, _> = keys.map(|key| (key, Value::Null)).collect();
-        if patch.is_empty() { Ok(None) } else { patch_of(&name, patch, Vec::new()).map(Some) }
+        let is_there = addresses.iter().any(|it| targets.contains_key(&it.to_string()));
+        Ok(is_there.then(|| Change::deregister(&name, &addresses)))
     })
     .await?;
     let drained = match wait {
@@ -156,71 +148,88 @@ pub(super) async fn put_weight(
     State(api): State<Api>,
     At((name, address)): At<(String, String)>,
     precondition: Precondition,
-    Body(wanted): Body<WeightChange>,
+    Json(wanted): Json<WeightChange>,
 ) -> Result<Response, Problem> {
     let changed = change(&api.handle, &precondition, |config| {
         let targets = targets_of(config, &name)?;
-        let key = address.parse().map_or_else(|_| address.clone(), |it| key_of(&targets, it));
-        if !targets.contains(&key) {
-            let known = targets.iter().map(String::as_str);
+        let target = address.parse().ok();
+        let target = target.filter(|it: &SocketAddr| targets.contains_key(&it.to_string()));
+        let Some(target) = target else {
+            let known = targets.keys().map(String::as_str);
             return Err(Problem::unknown("target", &address, known));
-        }
-        let patch = Map::from_iter([(key, json!({ "weight": wanted.weight }))]);
-        patch_of(&name, patch, Vec::new()).map(Some)
+        };
+        Ok(Some(Change::set_weight(&name, target, wanted.weight)))
     });
     changed.await.map(done)
 }
 
-/// Addresses of the group's targets, as the configuration writes them.
-fn targets_of(config: &Value, group: &str) -> Result<Vec<String>, Problem> {
-    Ok(keys_of(Kind::TargetGroup.entry(config, group)?.get("targets")))
+/// The group's targets, by address.
+fn targets_of(config: &Value, group: &str) -> Result<Map<String, Value>, Problem> {
+    let group = entry(config, &Part::TargetGroup(group.into()))?;
+    Ok(group.get("targets").and_then(Value::as_object).cloned().unwrap_or_default())
 }
 
-/// The key of `address`: as the configuration writes it already, else in its shortest form.
-fn key_of(targets: &[String], address: SocketAddr) -> String {
-    let known = targets.iter().find(|key| key.parse() == Ok(address));
-    known.cloned().unwrap_or_else(|| address.to_string())
-}
-
-/// Key and merge patch of one registration; or which of its keys is wrong.
-fn entry(
-    wanted: &Registration,
-    targets: &[String],
+/// What a body asks to register; `now` is the time since 1970.
+fn registrations(
+    wanted: &[Registration],
     now: Duration,
-) -> Result<(String, Value), (&'static str, Flaw)> {
-    let address = config::target_address(&wanted.address).map_err(|flaw| ("address", flaw))?;
-    let mut entry = Map::new();
-    if let Some(weight) = wanted.weight {
-        entry.insert("weight".into(), weight.into());
-    }
-    let expires = match &wanted.ttl {
-        Some(ttl) => {
-            let ttl = within(ttl, TTL.0, TTL.1, "1s to 24h").map_err(|flaw| ("ttl", flaw))?;
-            // Rounded up: a lease never ends early.
-            Value::from((now + ttl).as_millis().div_ceil(1000) as u64)
+) -> Result<Vec<overlay::Registration>, Problem> {
+    let mut seen = HashSet::new();
+    all(wanted, |at, wanted| {
+        let fail = |key: &str, flaw| (format!("targets[{at}].{key}"), flaw);
+        let address =
+            config::target_address(&wanted.address).map_err(|flaw| fail("address", flaw))?;
+        if !seen.insert(address) {
+            let problem = format!("{} is there twice", config::quote(&wanted.address));
+            return Err(fail("address", Flaw::new(problem, "name each target once")));
         }
-        None => Value::Null,
-    };
-    entry.insert("expires".into(), expires);
-    Ok((key_of(targets, address), Value::Object(entry)))
+        let ttl = wanted.ttl.as_deref().map(|ttl| within(ttl, TTL.0, TTL.1, "1s to 24h"));
+        let ttl = ttl.transpose().map_err(|flaw| fail("ttl", flaw))?;
+        // Rounded up: a lease never ends early.
+        let expires = ttl.map(|ttl| (now + ttl).as_millis().div_ceil(1000) as u64);
+        Ok(overlay::Registration { address, weight: wanted.weight, expires })
+    })
 }
 
-fn patch_of(
-    group: &str,
-    targets: Map<String, Value>,
-    mistakes: Vec<Mistake>,
-) -> Result<Value, Problem> {
-    if mistakes.is_empty() {
-        Ok(Kind::TargetGroup.patch(group, json!({ "targets": targets })))
-    } else {
-        Err(Problem::refused(mistakes))
+/// What `each` makes of all of them, or every mistake with its path.
+fn all<T, R>(
+    given: &[T],
+    mut each: impl FnMut(usize, &T) -> Result<R, (String, Flaw)>,
+) -> Result<Vec<R>, Problem> {
+    let flaw = match given.len() {
+        0 => Some(Flaw::new("no target is named", "name at least one")),
+        1..=TARGETS_PER_GROUP_MAX => None,
+        _ => Some(Flaw::new(
+            format!("more than {TARGETS_PER_GROUP_MAX} targets are named"),
+            "send them in parts",
+        )),
+    };
+    if let Some(flaw) = flaw {
+        return Err(Problem::flaw("targets", flaw));
     }
+    let mut mistakes = Vec::new();
+    let mut good = Vec::with_capacity(given.len());
+    for (at, given) in given.iter().enumerate() {
+        match each(at, given) {
+            Ok(value) => good.push(value),
+            Err((path, Flaw { problem, help })) => {
+                mistakes.push(Mistake { path: Some(path), problem, help, place: None });
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(good) } else { Err(Problem::refused(mistakes)) }
 }
 
 fn with_query(mut body: Deregister, query: Vec<(String, String)>) -> Result<Deregister, Problem> {
     for (key, value) in query {
         match key.as_str() {
             "address" => body.targets.push(value),
+            "wait" if body.wait.is_some() => {
+                return Err(Problem::flaw(
+                    "wait",
+                    Flaw::new("`wait` is there twice", "say it once"),
+                ));
+            }
             "wait" => body.wait = Some(value),
             other => {
                 let problem = format!("unknown key {}", config::quote(other));
@@ -244,24 +253,7 @@ fn within(text: &str, min: Duration, max: Duration, range: &str) -> Result<Durat
 }
 
 fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>, Problem> {
-    let mut mistakes = Vec::new();
-    let mut addresses = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        match config::target_address(text) {
-            Ok(address) => addresses.push(address),
-            Err(flaw) => mistakes.push(mistake(format!("targets[{index}]"), flaw)),
-        }
-    }
-    if texts.is_empty() {
-        mistakes.push(mistake("targets".into(), no_targets()));
-    }
-    if mistakes.is_empty() { Ok(addresses) } else { Err(Problem::refused(mistakes)) }
-}
-
-fn no_targets() -> Flaw {
-    Flaw::new("no target is named", "name at least one")
-}
-
-fn mistake(path: String, Flaw { problem, help }: Flaw) -> Mistake {
-    Mistake { path: Some(path), problem, help, place: None }
+    all(texts, |at, text| {
+        config::target_address(text).map_err(|flaw| (format!("targets[{at}]"), flaw))
+    })
 }

@@ -27,9 +27,9 @@ fn an_export_is_readable() {
         "redirect": {"host": "a-name-long-enough-that-this-table-does-not-fit-on-a-line.example",
             "path": "/#{path}", "status": 302}});
     let overlay = after(&[
-        Change::put_rule("web", 5, rule).unwrap(),
+        Change::put(&the_rule("web", 5), rule).unwrap(),
         register("home", 6000, Some(9)),
-        Change::delete_listener("raw.tcp"),
+        Change::delete(&the_listener("raw.tcp")),
     ]);
     let expected = r##"[[target_groups]]
 name = "home"
@@ -74,8 +74,8 @@ forward = { target_groups = ["home", "blog"], stickiness = "1h" }
 fn an_export_that_becomes_the_file_leaves_no_change() {
     let changes = [
         register("home", 6000, None),
-        Change::set_mode("raw.tcp", Mode::L7),
-        Change::delete_rule("web", 20),
+        set_mode("raw.tcp", "l7"),
+        Change::delete(&the_rule("web", 20)),
     ];
     let mut overlay = after(&changes);
     let export = Keyed::parse(&overlay.over(&file()).to_toml()).unwrap();
@@ -103,12 +103,12 @@ fn text_and_keys_survive_however_odd() {
     let body = "a\"b\\c'd\ne\tf\r\u{1}\u{7f}é";
     let fixed = json!({"status": 200, "body": body});
     let rule = json!({"path_pattern": "/", "fixed_response": fixed});
-    let overlay = after(&[Change::put_rule("web", 1, rule).unwrap()]);
+    let overlay = after(&[Change::put(&the_rule("web", 1), rule).unwrap()]);
     let Action::FixedResponse(fixed) = &model(&overlay).listeners[0].rules[0].action else {
         panic!("{overlay:?}")
     };
     assert_eq!(fixed.body, body);
-    let odd = Change::patch_group("home", json!({"a.b \"c\"\n": 1})).unwrap();
+    let odd = Change::patch(&the_group("home"), json!({"a.b \"c\"\n": 1})).unwrap();
     let refusal = Overlay::empty().accept(&file(), &odd).unwrap_err().to_string();
     assert!(refusal.contains("unknown key `a.b \"c\"\\n`"), "{refusal}");
 }
@@ -239,16 +239,16 @@ fn change() -> impl Strategy<Value = Change> {
             }
             4..6 => Change::deregister(&group, &[address(port)]),
             6 => Change::set_weight(&group, address(port), n),
-            7 => Change::put_group(&group, json!({"targets": ["127.0.0.1:9"]})).unwrap(),
+            7 => Change::put(&the_group(&group), json!({"targets": {"127.0.0.1:9": {}}})).unwrap(),
             8 => {
                 let rule = json!({"path_pattern": "/api", "forward": group});
-                Change::put_rule("l.0", n + 1, rule).unwrap()
+                Change::put(&the_rule("l.0", n + 1), rule).unwrap()
             }
-            9 => Change::delete_rule("l.0", n + 1),
-            10 => {
-                Change::patch_group(&group, json!({"retry": "never", "slow_start": null})).unwrap()
-            }
-            _ => Change::patch_listener("l.0", json!({"rules": [], "idle_timeout": "3m"})).unwrap(),
+            9 => Change::delete(&the_rule("l.0", n + 1)),
+            10 => Change::patch(&the_group(&group), json!({"retry": "never", "slow_start": null}))
+                .unwrap(),
+            _ => Change::patch(&the_listener("l.0"), json!({"rules": null, "idle_timeout": "3m"}))
+                .unwrap(),
         },
     )
 }

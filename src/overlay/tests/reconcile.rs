@@ -32,7 +32,7 @@ fn the_same_file_changes_nothing() {
     let changes = [
         Change::set_weight("home", address(5000), 7),
         register("home", 6000, Some(9)),
-        Change::delete_listener("raw.tcp"),
+        Change::delete(&the_listener("raw.tcp")),
     ];
     let (overlay, lines) = edited(&changes, &[]);
     assert_eq!((overlay, lines), (after(&changes), vec![]));
@@ -53,7 +53,7 @@ fn a_change_to_what_is_gone_is_dropped_but_an_addition_stays() {
 #[test]
 fn a_tombstone_of_what_is_gone_is_dropped() {
     let (overlay, lines) =
-        edited(&[Change::delete_rule("web", 20)], &[("priority = 20", "priority = 21")]);
+        edited(&[Change::delete(&the_rule("web", 20))], &[("priority = 20", "priority = 21")]);
     assert!(overlay.is_empty());
     let line = "the deletion of listeners.web.rules[20] is dropped: the file has it no longer";
     assert_eq!(lines, [line]);
@@ -64,7 +64,7 @@ fn all_changes_inside_a_group_that_is_gone_are_dropped_with_it() {
     let changes = [
         register("blog", 6000, None),
         Change::deregister("blog", &[address(8081)]),
-        Change::patch_group("blog", json!({"retry": "never"})).unwrap(),
+        Change::patch(&the_group("blog"), json!({"retry": "never"})).unwrap(),
     ];
     let (overlay, lines) = edited(&changes, &WITHOUT_BLOG);
     assert!(overlay.is_empty(), "{overlay:?}");
@@ -78,9 +78,9 @@ fn what_forwards_to_a_group_that_is_gone_is_dropped() {
     let extra = json!({"address": "127.0.0.1:9000", "default": {"forward": "blog"}});
     let default = json!({"default": {"forward": {"target_groups": ["blog"]}}});
     let changes = [
-        Change::put_rule("web", 5, rule).unwrap(),
-        Change::put_listener("extra", extra).unwrap(),
-        Change::patch_listener("web", default).unwrap(),
+        Change::put(&the_rule("web", 5), rule).unwrap(),
+        Change::put(&the_listener("extra"), extra).unwrap(),
+        Change::patch(&the_listener("web"), default).unwrap(),
     ];
     let (overlay, mut lines) = edited(&changes, &WITHOUT_BLOG);
     assert!(overlay.is_empty(), "{overlay:?}");
@@ -93,10 +93,10 @@ fn what_forwards_to_a_group_that_is_gone_is_dropped() {
 #[test]
 fn a_group_that_was_deleted_comes_back_when_the_file_needs_it() {
     let changes = [
-        Change::delete_rule("web", 10),
-        Change::set_forward_weights("web", Some(20), &[("home", 1)]),
-        Change::set_forward_weights("raw.tcp", None, &[("home", 1)]),
-        Change::delete_group("blog"),
+        Change::delete(&the_rule("web", 10)),
+        set_forward("web", Some(20), &[("home", 1)]),
+        set_forward("raw.tcp", None, &[("home", 1)]),
+        Change::delete(&the_group("blog")),
     ];
     let needs_blog = ("priority = 10", "priority = 11");
     let (overlay, lines) = edited(&changes, &[needs_blog]);

@@ -67,7 +67,7 @@ async fn changes_of_listeners_and_rules_are_read_afterwards() {
 async fn changes_of_groups_and_targets_are_read_afterwards() {
     let cases = vec![
         (
-            r#"PUT /v1/target-groups/blog {"targets":{"127.0.0.1:9":{}},"retry":null}"#,
+            r#"PUT /v1/target-groups/blog {"targets":{"127.0.0.1:9":{}}}"#,
             200,
             "/target_groups/blog",
             json!({"targets": {"127.0.0.1:9": {}}}),
@@ -279,5 +279,5 @@ async fn a_group_in_use_is_not_removed() {
     let paths: Vec<_> = problem.problems.iter().filter_map(|it| it.path.as_deref()).collect();
     assert_eq!(paths, ["listeners.tcp.default.forward", "listeners.web.default.forward"]);
     let problem = say(&router, "DELETE /v1/target-groups/blog").await.problem(409);
-    assert_eq!(problem.problems[0].path.as_deref(), Some("listeners.web.rules.10.forward"));
+    assert_eq!(problem.problems[0].path.as_deref(), Some("listeners.web.rules[10].forward"));
 }

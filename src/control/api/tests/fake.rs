@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{Diagnostic, Place, Severity};
 use crate::control::handle::*;
+use crate::overlay::Change;
 
 /// What the fake actor has and does.
 #[derive(Debug)]
@@ -57,13 +58,11 @@ impl Actor {
         // Whoever asked may have gone: the answer is then for nobody.
         match command {
             Command::Status(reply) => drop(reply.send(self.status())),
-            Command::Config(reply) => drop(reply.send(self.config.clone())),
             Command::Effective(reply) => drop(
                 reply.send(Effective { generation: self.generation, config: self.config.clone() }),
             ),
             Command::Export(reply) => drop(reply.send("[server]\n".into())),
-            Command::Change(patch, reply) => drop(reply.send(self.change(&patch))),
-            Command::ChangeAt(generation, patch, reply) => {
+            Command::ChangeAt(generation, change, reply) => {
                 use std::sync::atomic::Ordering::Relaxed;
                 let meddle = |left: u64| left.checked_sub(1);
                 if self.stale.fetch_update(Relaxed, Relaxed, meddle).is_ok() {
@@ -71,7 +70,7 @@ impl Actor {
                 }
                 let fits = generation == self.generation;
                 let result = if fits {
-                    self.change(&patch)
+                    self.change(&change)
                 } else {
                     Err(ChangeError::Stale(self.generation))
                 };
@@ -109,10 +108,10 @@ impl Actor {
         self.heard.send_modify(|heard| heard.push(what.into()));
     }
 
-    fn change(&mut self, patch: &Value) -> Result<Changed, ChangeError> {
-        self.note(&patch.to_string());
+    fn change(&mut self, change: &Change) -> Result<Changed, ChangeError> {
+        self.note(&change.shown());
         let mut config = self.config.clone();
-        super::merge(&mut config, patch);
+        change.apply(&mut config);
         let mistakes = mistakes(&config);
         if !mistakes.is_empty() {
             return Err(ChangeError::Invalid(mistakes));

@@ -17,25 +17,6 @@ use super::{Api, router};
 use crate::control::handle::Handle;
 use fake::Fake;
 
-/// Merges `patch` into `target` (RFC 7386, section 2).
-pub(crate) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(target) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key).or_insert(Value::Null), value);
-        }
-    }
-}
-
 /// A response, read whole.
 #[derive(Debug)]
 struct Answer {

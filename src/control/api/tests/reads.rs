@@ -62,11 +62,15 @@ async fn unknown_names_get_the_nearest_or_those_there_are() {
             "listeners: `tcp`, `web`",
         ),
         ("GET /v1/listeners/wbe/rules", "there is no listener `wbe`", "did you mean `web`?"),
-        ("GET /v1/listeners/web/rules/11", "listener `web` has no rule `11`", "its rules: 10"),
-        ("DELETE /v1/listeners/web/rules/x", "listener `web` has no rule `x`", "its rules: 10"),
+        ("GET /v1/listeners/web/rules/11", "listener `web` has no rule 11", "its rules: 10"),
+        (
+            "DELETE /v1/listeners/web/rules/x",
+            "listener `web` has no rule `x`",
+            "priorities are 1 to 50000",
+        ),
         (
             "DELETE /v1/listeners/tcp/rules/10",
-            "listener `tcp` has no rule `10`",
+            "listener `tcp` has no rule 10",
             "the listener has no rules",
         ),
         ("PUT /v1/listeners/wbe/rules/1 {}", "there is no listener `wbe`", "did you mean `web`?"),
