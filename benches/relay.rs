@@ -22,7 +22,10 @@ fn main() {
         let listener = net::bind(address).expect("a free port");
         let acceptor = Acceptor::new(listener).expect("a ring");
         while acceptor.ready().await.is_ok() {
-            let spawn = |socket, _| drop(net::spawn(relay(socket, target)));
+            let spawn = |fd, _| {
+                net::spawn(relay(Socket::new(fd)?, target));
+                Ok(())
+            };
             if acceptor.accept(spawn).is_err() {
                 return;
             }

@@ -33,7 +33,10 @@ fn main() {
 async fn accept(listener: OwnedFd) {
     let acceptor = Acceptor::new(listener).expect("a ring");
     while acceptor.ready().await.is_ok() {
-        let spawn = |socket, _| drop(net::spawn(serve(socket)));
+        let spawn = |fd, _| {
+            net::spawn(serve(Socket::new(fd)?));
+            Ok(())
+        };
         if acceptor.accept(spawn).is_err() {
             return;
         }

@@ -17,7 +17,7 @@ import time
 
 FEW, MANY = 500, 3500
 TOLERANCE = 1.03
-LIMIT = 40  # seconds for one run
+LIMIT = 120  # seconds for one run
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 HEADERS = "Host: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n"
 GET = f"GET /index.html HTTP/1.1\r\n{HEADERS}\r\n".encode()

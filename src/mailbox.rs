@@ -1,9 +1,12 @@
-//! Control to worker: messages in one direction, replies in the other.
+//! Control to worker: messages in one direction, replies in the other; and connections that one
+//! worker hands to another.
 //!
-//! The only place where the two kinds of threads meet. A worker reads its messages between
+//! The only place where threads meet. A worker reads its messages between
 //! exchanges of its connections; nothing on the request path takes a lock.
 
+use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -11,9 +14,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::metrics::Latencies;
+use crate::metrics::{Counters, Latencies};
 use crate::net::{Bell, Doorbell, Listening};
 use crate::snapshot::{ListenerId, Snapshot, TargetId};
+
+/// A worker hands a connection over when it has more than the other by 1 and this part of the
+/// other's: within that the hash is even enough, and a hand-over costs a wake-up.
+const UNEVEN_SHARE: usize = 8;
+/// Most workers whose connections are counted for one accept, in turn.
+const LOOKED_AT_MAX: usize = 8;
 
 /// What control tells a worker.
 #[derive(Debug)]
@@ -22,6 +31,9 @@ pub enum Message {
     Adopt(Arc<Snapshot>, oneshot::Sender<()>),
     /// Take connections from one more socket.
     Listen(ListenerId, OwnedFd),
+    /// Serve a connection of this listener from this address, which another worker has accepted and
+    /// counted here.
+    Serve(ListenerId, OwnedFd, SocketAddr),
     /// Take no more connections from the sockets of a listener; then acknowledge.
     Unlisten(ListenerId, oneshot::Sender<()>),
     /// Close the unused L7 connections of these listeners: they are served no longer.
@@ -55,11 +67,27 @@ pub struct Report {
     pub latencies: Latencies,
 }
 
-/// Control's end.
-#[derive(Debug)]
+/// Control's end, and that of the other workers.
+#[derive(Debug, Clone)]
 pub struct Mailbox {
     messages: Sender<Message>,
-    bell: Bell,
+    bell: Arc<Bell>,
+}
+
+/// The workers of a process as one of them sees them.
+pub struct Peers {
+    me: usize,
+    all: Arc<[Peer]>,
+    /// Where the next look at the others begins.
+    next: Cell<usize>,
+}
+
+/// A worker as the others see it.
+pub struct Peer {
+    /// Where to send what it should serve.
+    pub mailbox: Mailbox,
+    /// What it counts, its open connections among it.
+    pub counters: Arc<Counters>,
 }
 
 /// A worker's end, before it has a ring.
@@ -76,14 +104,49 @@ pub struct OpenInbox {
 }
 
 /// Makes a pair. The queue is bounded by its use: control waits for the acknowledgement of each
-/// change before it makes the next.
+/// change before it makes the next, and workers hand connections over only to those with fewer.
 ///
 /// # Errors
 /// When the process is out of files.
 pub fn pair() -> io::Result<(Mailbox, Inbox)> {
     let (sender, receiver) = channel();
     let (bell, doorbell) = Bell::pair()?;
-    Ok((Mailbox { messages: sender, bell }, Inbox { messages: receiver, doorbell }))
+    Ok((Mailbox { messages: sender, bell: Arc::new(bell) }, Inbox { messages: receiver, doorbell }))
+}
+
+impl Peers {
+    /// How worker `me` sees `all`.
+    #[must_use]
+    pub fn new(me: usize, all: Arc<[Peer]>) -> Self {
+        Self { me, all, next: Cell::new(me + 1) }
+    }
+
+    /// Counts a connection that was just accepted. `Some`: another worker has so many fewer that it
+    /// should be the one to serve it, and it is counted there.
+    ///
+    /// The kernel spreads connections by a hash, which leaves workers uneven when connections are
+    /// few and long.
+    pub fn place(&self) -> Option<&Mailbox> {
+        let mine = &self.all[self.me].counters;
+        let least = self.least();
+        let fewer = least.counters.open.count();
+        if mine.open.count() > fewer + 1 + fewer / UNEVEN_SHARE && least.counters.open.try_enter() {
+            mine.handed_over.add(1);
+            return Some(&least.mailbox);
+        }
+        mine.open.enter();
+        None
+    }
+
+    /// The one with the fewest connections of those that it is the turn to look at.
+    fn least(&self) -> &Peer {
+        let count = self.all.len().min(LOOKED_AT_MAX);
+        let first = self.next.get();
+        self.next.set((first + count) % self.all.len());
+        let looked_at = (first..first + count).map(|at| &self.all[at % self.all.len()]);
+        let own = &self.all[self.me];
+        looked_at.min_by_key(|peer| peer.counters.open.count()).unwrap_or(own)
+    }
 }
 
 impl Mailbox {

@@ -1,6 +1,6 @@
 //! Counters with one writer each, and their sum; latencies of one worker.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -73,6 +73,49 @@ impl Counter {
     }
 }
 
+/// Client connections of one worker, its own and those that others are handing to it. In a cache
+/// line of its own: other workers look at it when they accept.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Occupancy(AtomicUsize);
+
+/// In an [`Occupancy`] that takes no more from others.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+impl Occupancy {
+    /// Counts a connection of the worker itself.
+    pub fn enter(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a connection that another worker is about to hand over; `false` when none is taken
+    /// any more. Once it is counted, the worker waits for it before it ends.
+    #[must_use]
+    pub fn try_enter(&self) -> bool {
+        let open = self.0.fetch_add(1, Relaxed) & CLOSED == 0;
+        if !open {
+            self.leave();
+        }
+        open
+    }
+
+    /// A connection has ended.
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// Lets no connection be handed over from now on.
+    pub fn close(&self) {
+        self.0.fetch_or(CLOSED, Relaxed);
+    }
+
+    /// The number of connections.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Relaxed) & !CLOSED
+    }
+}
+
 /// Declares the counters of a worker and the totals over all.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -81,6 +124,8 @@ macro_rules! counters {
         #[repr(align(128))]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
+            /// Client connections open now.
+            pub open: Occupancy,
         }
 
         /// What all workers have counted.
@@ -109,6 +154,8 @@ counters! {
     requests,
     /// Responses that were made here and not by a target.
     own_responses,
+    /// Client connections that were handed to a worker with fewer.
+    handed_over,
     /// Connections made to targets.
     target_connections,
     /// Connections to targets that could not be made.

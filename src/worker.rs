@@ -1,6 +1,6 @@
 //! One core: a pinned thread with its own ring that accepts connections and serves them.
 //!
-//! A connection lives and dies on the worker that accepted it. What comes from outside is in the
+//! A connection lives and dies on one worker: that which accepted it, or one with fewer. What comes from outside is in the
 //! inbox: new snapshots, the order to drain, the order to stop. Start with [`run`].
 
 use std::io;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Report};
+use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Peers, Report};
 use crate::metrics::Counters;
 use crate::net::ring::{self, Engine};
-use crate::net::{self, Acceptor, Tag};
+use crate::net::{self, Acceptor, Socket, Tag};
 use crate::proxy::{self, Local};
 use crate::snapshot::{ListenerId, Snapshot};
 
@@ -43,13 +43,15 @@ pub struct Setup {
     pub inbox: Inbox,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// The workers of the process.
+    pub peers: Peers,
     /// Told once it listens, or why it cannot.
     pub ready: oneshot::Sender<io::Result<()>>,
 }
 
 /// Runs a worker on the calling thread until it is told to end.
 pub fn run(setup: Setup) {
-    let Setup { index, core, engine, listeners, snapshot, inbox, counters, ready } = setup;
+    let Setup { index, core, engine, listeners, snapshot, inbox, counters, peers, ready } = setup;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
@@ -65,7 +67,7 @@ pub fn run(setup: Setup) {
             Ok((inbox, acceptors)) => {
                 // Control may have given up meanwhile; the inbox says so.
                 let _ = ready.send(Ok(()));
-                serve(local, inbox, acceptors).await;
+                serve(local, inbox, acceptors, Rc::new(peers)).await;
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -80,12 +82,12 @@ fn open(inbox: Inbox, listeners: Vec<(ListenerId, OwnedFd)>) -> io::Result<(Open
     Ok((inbox.open()?, acceptors.collect::<io::Result<_>>()?))
 }
 
-async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
+async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, peers: Rc<Peers>) {
     let alarms = local.alarms.clone();
     net::spawn(async move { alarms.run().await });
     net::spawn(sweep(local.clone()));
     for (listener, acceptor) in acceptors {
-        net::spawn(accept(local.clone(), listener, acceptor));
+        net::spawn(accept(local.clone(), listener, acceptor, peers.clone()));
     }
     let mut drain_until = None;
     loop {
@@ -103,8 +105,17 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 let _ = adopted.send(());
             }
             Message::Listen(id, socket) => match Acceptor::new(socket) {
-                Ok(acceptor) => drop(net::spawn(accept(local.clone(), id, acceptor))),
+                Ok(acceptor) => {
+                    net::spawn(accept(local.clone(), id, acceptor, peers.clone()));
+                }
                 Err(error) => tracing::error!(%error, "cannot listen on one more socket"),
+            },
+            Message::Serve(listener, fd, peer) => match Socket::new(fd) {
+                Ok(socket) => proxy::spawn(socket, peer, listener, &local),
+                Err(error) => {
+                    local.counters.open.leave();
+                    warn_of_accept(&local, &error);
+                }
             },
             Message::Unlisten(id, done) => {
                 local.alarms.cut_tagged(&[acceptor_tag(id)]);
@@ -123,6 +134,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
                 let _ = reply.send(Report { open_connections, latencies: local.latencies() });
             }
             Message::Drain(Draining { limit, grace }) => {
+                local.counters.open.close();
                 local.alarms.drain(grace);
                 local.alarms.cut_where(is_acceptor);
                 drain_until = Some(Instant::now() + limit);
@@ -173,10 +185,16 @@ fn is_acceptor(tag: Tag) -> bool {
 
 /// Takes the connections of one listening socket until the worker drains. What waits in the
 /// socket's queue at that moment is still served.
-async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor) {
-    let take = |socket, peer| {
+async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor, peers: Rc<Peers>) {
+    let take = |fd, peer| {
         local.counters.connections.add(1);
+        if let Some(other) = peers.place() {
+            other.send(Message::Serve(listener, fd, peer));
+            return Ok(());
+        }
+        let socket = Socket::new(fd).inspect_err(|_| local.counters.open.leave())?;
         proxy::spawn(socket, peer, listener, &local);
+        Ok(())
     };
     let alarm = local.alarms.alarm();
     alarm.tag(acceptor_tag(listener));

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::mailbox;
-use crate::metrics::Counters;
+use crate::mailbox::{self, Peer, Peers};
 use crate::model::{Server, Workers};
 use crate::net::limits;
 use crate::net::ring::{self, Engine, Unusable};
@@ -157,10 +156,18 @@ pub(super) async fn start(
     }
     let mut workers = Vec::with_capacity(ground.workers);
     let mut pending = Vec::with_capacity(ground.workers);
-    for (index, listeners) in by_worker.into_iter().enumerate() {
+    let mut peers = Vec::with_capacity(ground.workers);
+    let mut inboxes = Vec::with_capacity(ground.workers);
+    for index in 0..ground.workers {
+        let pair = mailbox::pair().map_err(|source| StartError::Worker { index, source })?;
+        peers.push(Peer { mailbox: pair.0, counters: Arc::default() });
+        inboxes.push(pair.1);
+    }
+    let peers: Arc<[Peer]> = peers.into();
+    for (index, (listeners, inbox)) in by_worker.into_iter().zip(inboxes).enumerate() {
         let fail = |source| StartError::Worker { index, source };
-        let (mailbox, inbox) = mailbox::pair().map_err(fail)?;
-        let counters = Arc::new(Counters::default());
+        let Peer { mailbox, counters } = &peers[index];
+        let (mailbox, counters) = (mailbox.clone(), counters.clone());
         let (ready, is_ready) = oneshot::channel();
         let setup = worker::Setup {
             index,
@@ -171,6 +178,7 @@ pub(super) async fn start(
             snapshot: snapshot.clone(),
             inbox,
             counters: counters.clone(),
+            peers: Peers::new(index, peers.clone()),
             ready,
         };
         let ended = spawn(setup).map_err(fail)?;

@@ -8,8 +8,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use monoio::net::TcpStream;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, Type};
 
-use super::Socket;
-
 /// Connections that may wait for a worker, per socket; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 /// Connections taken in one go before other work of the worker gets its turn.
@@ -91,11 +89,14 @@ impl Acceptor {
     /// Takes the connections that wait, at most a fixed number, and gives each to `take`.
     ///
     /// # Errors
-    /// What `accept4` says, other than that nobody waits or that the one who did has gone.
-    pub fn accept(&self, mut take: impl FnMut(Socket, SocketAddr)) -> io::Result<()> {
+    /// What `take` says, and what `accept4` says, other than that nobody waits or that the one who did has gone.
+    pub fn accept(
+        &self,
+        mut take: impl FnMut(OwnedFd, SocketAddr) -> io::Result<()>,
+    ) -> io::Result<()> {
         for _ in 0..ACCEPTS_MAX {
             match accept_one(self.ready.as_raw_fd()) {
-                Ok((fd, peer)) => take(Socket::new(fd)?, peer),
+                Ok((fd, peer)) => take(fd, peer)?,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}

@@ -48,7 +48,6 @@ pub struct Local {
     /// Fewest scratch areas kept since the last trim: that many were not needed.
     scratch_spare: Cell<usize>,
     random: RefCell<fastrand::Rng>,
-    connections: Cell<usize>,
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
     latencies: RefCell<Latencies>,
@@ -87,7 +86,6 @@ impl Local {
             scratch: RefCell::default(),
             scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
-            connections: Cell::new(0),
             accept_quiet_until: Cell::new(0),
             latencies: RefCell::default(),
             small_responses: RefCell::default(),
@@ -146,17 +144,16 @@ impl Local {
         self.latencies.borrow().clone()
     }
 
-    /// Counts a client connection.
+    /// Holds the place of a client connection, which whoever accepted it has counted.
     #[must_use]
     pub(super) fn count(self: &Rc<Self>) -> Counted {
-        self.connections.set(self.connections.get() + 1);
         Counted(self.clone())
     }
 
     /// Client connections open now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.connections.get()
+        self.counters.open.count()
     }
 
     /// Whether a failure to accept may be logged now; if so, not again for a while.
@@ -195,6 +192,6 @@ impl Local {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.counters.open.leave();
     }
 }

@@ -35,11 +35,11 @@ use crate::model::Mode;
 use crate::net::{self, Socket, Tag, contain};
 use crate::snapshot::{ListenerId, TargetId};
 
-/// Starts to serve a client connection, in the mode that its listener has now, until it closes. A
-/// panic ends this connection, is counted, and harms no other.
+/// Starts to serve a client connection, which is counted as open already, in the mode that its
+/// listener has now, until it closes. A panic ends this connection, is counted, and harms no other.
 pub fn spawn(socket: Socket, peer: SocketAddr, listener: ListenerId, local: &Rc<Local>) {
     let mode = local.snapshot().listener(listener).map(|listener| listener.settings.mode);
-    let Some(mode) = mode else { return };
+    let Some(mode) = mode else { return local.counters.open.leave() };
     // Boxed: an async function holds an argument twice.
     let client = Box::new(Client::new(socket, peer, listener, local));
     let counters = local.clone();

@@ -36,8 +36,13 @@ impl Config {
     }
 
     /// One worker: target connections and turns are then shared by all clients.
-    pub fn one_worker(mut self) -> Self {
-        self.workers = 1;
+    pub fn one_worker(self) -> Self {
+        self.workers(1)
+    }
+
+    /// So many workers, whatever the number of cores.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
         self
     }
 
