@@ -1,7 +1,8 @@
 //! One core: a pinned thread with its own ring that accepts connections and serves them.
 //!
-//! A connection lives and dies on one worker: that which accepted it, or one with fewer. What comes from outside is in the
-//! inbox: new snapshots, the order to drain, the order to stop. Start with [`run`].
+//! A connection lives and dies on one worker: that which accepted it, or one with fewer. What
+//! comes from outside is in the inbox: new snapshots, the order to drain, the order to stop. Start
+//! with [`run`].
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -51,7 +51,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "net",
             "overlay",
-            "routing",
             "snapshot",
             "stickiness",
             "worker",

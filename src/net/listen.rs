@@ -89,7 +89,8 @@ impl Acceptor {
     /// Takes the connections that wait, at most a fixed number, and gives each to `take`.
     ///
     /// # Errors
-    /// What `take` says, and what `accept4` says, other than that nobody waits or that the one who did has gone.
+    /// What `take` says, and what `accept4` says, other than that nobody waits or that the one who
+    /// did has gone.
     pub fn accept(
         &self,
         mut take: impl FnMut(OwnedFd, SocketAddr) -> io::Result<()>,
