@@ -5,7 +5,7 @@
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
-//!   (but for its key file), [`http1`], [`proxy_protocol`]
+//!   (but for its key file), [`http1`], [`proxy_protocol`], [`access_log`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -16,6 +16,7 @@
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
 //! sends it to a target and the response back.
 
+pub mod access_log;
 pub mod balance;
 pub mod cli;
 pub mod client;

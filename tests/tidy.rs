@@ -21,12 +21,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
+    ("access_log", &["message", "model"]),
     ("snapshot", &["balance", "health", "model", "routing", "stickiness"]),
     ("net", &["model"]),
     ("mailbox", &["metrics", "net", "snapshot"]),
     (
         "proxy",
         &[
+            "access_log",
             "http1",
             "message",
             "metrics",
@@ -64,8 +66,17 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.
-const PURE: &[&str] =
-    &["message", "model", "routing", "balance", "health", "stickiness", "http1", "proxy_protocol"];
+const PURE: &[&str] = &[
+    "message",
+    "model",
+    "routing",
+    "balance",
+    "health",
+    "stickiness",
+    "http1",
+    "proxy_protocol",
+    "access_log",
+];
 /// Files of these rooms that are not pure: path, reason.
 const IMPURE_FILES: &[(&str, &str)] = &[
     ("src/stickiness/keys.rs", "keeps keys in a file; called by control only"),

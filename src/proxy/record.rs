@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::access_log::{ActionKind, Matched, Try};
 use crate::http1::HeadError;
 use crate::message::{FieldKind, Request, Span, Version};
 use crate::model::{Action, Mode, Priority};
@@ -78,34 +79,6 @@ pub(super) struct Times {
     pub(super) started: Cell<Option<Instant>>,
     /// All was over.
     pub(super) ended: Cell<Option<Instant>>,
-}
-
-/// What decided what becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Matched {
-    /// Nothing: it was never routed.
-    #[default]
-    Nothing,
-    /// No rule matched: the listener's default.
-    Default,
-    /// The rule of this priority.
-    Rule(Priority),
-}
-
-/// Which kind of action was decided on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ActionKind {
-    Forward,
-    Redirect,
-    FixedResponse,
-}
-
-/// A target that was tried, and was not the last.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Try {
-    pub(super) address: SocketAddr,
-    /// Status that it sent; 0: none.
-    pub(super) status: u16,
 }
 
 /// Text of a request, copied since its buffer is used again: ranges of `bytes`.
@@ -226,8 +199,8 @@ impl Record {
     pub(super) fn tries(&self, target: &TargetView) {
         let before = self.target.replace(Some((target.id, target.address)));
         let status = self.target_status.take();
-        if let Some((_, address)) = before {
-            self.given_up.borrow_mut().push(Try { address, status });
+        if let Some((_, target)) = before {
+            self.given_up.borrow_mut().push(Try { target, status });
         }
         self.mark(|times| &times.connecting);
     }

@@ -1,0 +1,161 @@
+//! The access log and the connection log of an Application Load Balancer.
+
+use std::time::Duration;
+
+use super::text;
+use super::{Entry, Matched, Try};
+
+/// A target group in front of its name (AWS: `arn:...:targetgroup/NAME/ID`). There is no account
+/// here, and one place.
+const GROUP_ARN: &[u8] = b"arn:aws:elasticloadbalancing:local-1:000000000000:targetgroup/";
+
+/// Appends the 34 fields of a request (AWS: "Access log entries").
+pub(super) fn request(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(entry.protocol.name().as_bytes());
+    out.push(b' ');
+    text::time(entry.ended, out);
+    out.push(b' ');
+    out.extend_from_slice(entry.listener.elb.as_bytes());
+    out.push(b' ');
+    text::socket(entry.client, out);
+    out.push(b' ');
+    target(entry.target, out);
+    for span in [entry.spans.request, entry.spans.target, entry.spans.response] {
+        out.push(b' ');
+        seconds(span, out);
+    }
+    out.push(b' ');
+    text::status(entry.status, out);
+    out.push(b' ');
+    text::status(entry.target.map_or(0, |last| last.status), out);
+    out.push(b' ');
+    text::decimal(entry.received.all, out);
+    out.push(b' ');
+    text::decimal(entry.sent.all, out);
+    out.push(b' ');
+    text::request_line(entry, out);
+    out.push(b' ');
+    text::quoted(entry.request.map_or(&[][..], |request| request.user_agent), out);
+    out.push(b' ');
+    word(entry.tls.map_or(&[][..], |tls| tls.cipher), out);
+    out.push(b' ');
+    word(entry.tls.map_or(&[][..], |tls| tls.protocol), out);
+    out.push(b' ');
+    group(entry.group, out);
+    out.push(b' ');
+    text::quoted(entry.trace, out);
+    out.push(b' ');
+    text::quoted(entry.tls.map_or(&[][..], |tls| tls.server_name), out);
+    out.push(b' ');
+    text::quoted(entry.tls.map_or(&[][..], |tls| tls.certificate), out);
+    out.push(b' ');
+    priority(entry.matched, out);
+    out.push(b' ');
+    text::time(entry.created, out);
+    out.push(b' ');
+    text::quoted(entry.action.map_or("", |action| action.name()).as_bytes(), out);
+    out.push(b' ');
+    text::quoted(entry.location, out);
+    out.push(b' ');
+    // AWS's own codes are about authentication, Lambda and its firewall, which do not exist here.
+    text::quoted(entry.error.map_or("", |error| error.name).as_bytes(), out);
+    out.push(b' ');
+    tries(entry, out, |tried, out| text::socket(tried.target, out));
+    out.push(b' ');
+    tries(entry, out, |tried, out| text::status(tried.status, out));
+    out.push(b' ');
+    let (class, reason) = entry.classification.unwrap_or_default();
+    text::quoted(class.as_bytes(), out);
+    out.push(b' ');
+    text::quoted(reason.as_bytes(), out);
+    out.push(b' ');
+    connection_id(entry.connection, out);
+    // Host and URL rewrites do not exist here.
+    out.extend_from_slice(b" \"-\" \"-\" \"-\" ");
+    text::ip(entry.local, out);
+}
+
+/// Appends the 15 fields of an L4 connection (AWS: "Connection log entries").
+pub(super) fn connection(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    text::time(entry.created, out);
+    out.push(b' ');
+    text::ip(entry.client.ip(), out);
+    out.push(b' ');
+    text::decimal(u64::from(entry.client.port()), out);
+    out.push(b' ');
+    text::decimal(u64::from(entry.listener.port), out);
+    out.push(b' ');
+    word(entry.tls.map_or(&[][..], |tls| tls.protocol), out);
+    out.push(b' ');
+    word(entry.tls.map_or(&[][..], |tls| tls.cipher), out);
+    out.push(b' ');
+    match &entry.tls {
+        Some(tls) => text::millis(tls.handshake, out),
+        None => out.push(b'-'),
+    }
+    // Clients are not asked for certificates.
+    out.extend_from_slice(b" \"-\" - - - ");
+    connection_id(entry.connection, out);
+    out.push(b' ');
+    word(entry.tls.map_or(&[][..], |tls| tls.key_exchange), out);
+    out.push(b' ');
+    out.extend_from_slice(entry.listener.elb.as_bytes());
+    out.push(b' ');
+    text::ip(entry.local, out);
+}
+
+/// Appends the name of a connection.
+pub(super) fn connection_id(number: u128, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"TID_");
+    text::hexadecimal(number, 32, out);
+}
+
+fn target(target: Option<Try>, out: &mut Vec<u8>) {
+    match target {
+        Some(tried) => text::socket(tried.target, out),
+        None => out.push(b'-'),
+    }
+}
+
+fn seconds(span: Option<Duration>, out: &mut Vec<u8>) {
+    match span {
+        Some(span) => text::millis(span, out),
+        None => out.extend_from_slice(b"-1"),
+    }
+}
+
+/// Appends a word of ours or of the TLS library, or `-`.
+fn word(word: &[u8], out: &mut Vec<u8>) {
+    match word {
+        [] => out.push(b'-'),
+        word => text::word(word, out),
+    }
+}
+
+fn group(name: Option<&[u8]>, out: &mut Vec<u8>) {
+    let Some(name) = name else { return out.push(b'-') };
+    out.extend_from_slice(GROUP_ARN);
+    text::word(name, out);
+    out.push(b'/');
+    text::hexadecimal(text::id(name).into(), 16, out);
+}
+
+fn priority(matched: Matched, out: &mut Vec<u8>) {
+    match matched {
+        Matched::Nothing => out.push(b'-'),
+        Matched::Default => out.push(b'0'),
+        Matched::Rule(priority) => text::decimal(u64::from(priority.value()), out),
+    }
+}
+
+/// Appends one item per target that was tried, in order.
+fn tries(entry: &Entry<'_>, out: &mut Vec<u8>, item: impl Fn(&Try, &mut Vec<u8>)) {
+    out.push(b'"');
+    let Some(last) = &entry.target else { return out.extend_from_slice(b"-\"") };
+    for tried in entry.given_up {
+        item(tried, out);
+        out.push(b' ');
+    }
+    item(last, out);
+    out.push(b'"');
+}
