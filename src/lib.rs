@@ -7,7 +7,7 @@
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
 //!   (but for its key file), [`http1`], [`proxy_protocol`], [`access_log`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
-//! * the kernel: [`net`], the only room with `unsafe`
+//! * the kernel: [`net`], the only room with `unsafe`; [`log_writer`] writes access logs
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
 //! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
 //!   [`control`]
@@ -25,6 +25,7 @@ pub mod control;
 pub mod demo;
 pub mod health;
 pub mod http1;
+pub mod log_writer;
 pub mod mailbox;
 pub mod message;
 pub mod metrics;

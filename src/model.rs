@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 mod access_log;
 
-pub use access_log::{AccessLog, LogFormat, LogSink, Overflow, Rotation};
+pub use access_log::*;
 
 /// Longest request head that is buffered, in bytes (AWS ALB quota: 64 KB of request headers).
 /// A longer one is answered with 400.
