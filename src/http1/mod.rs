@@ -6,6 +6,7 @@
 //! [`chunked`] reads and writes the chunked transfer coding of bodies.
 
 pub mod chunked;
+pub mod classify;
 pub mod encode;
 mod error;
 pub(crate) mod fields;
