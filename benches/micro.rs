@@ -3,15 +3,19 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use divan::{Bencher, counter::BytesCount};
+use ringway::access_log::{
+    self, ActionKind, Asked, Bytes, Entry, Matched, Names, Protocol, Spans, Try,
+};
 use ringway::balance::Balancer;
 use ringway::http1::chunked::{Decoder, Keep};
 use ringway::http1::{Parsed, encode, parse_request};
-use ringway::message::{FieldKind, Request, RequestHead};
+use ringway::message::{FieldKind, Request, RequestHead, Version};
 use ringway::model::{
-    Action, Algorithm, Condition, DesyncMitigation, Forward, GroupIndex, Priority, Rule, TextMatch,
-    Weight, Wildcard,
+    Action, Algorithm, Condition, DesyncMitigation, Forward, GroupIndex, LogFormat, Mode, Priority,
+    Rule, TextMatch, Weight, Wildcard,
 };
 use ringway::routing::Router;
 
@@ -117,5 +121,56 @@ fn decode_chunked(bencher: Bencher<'_, '_>, chunk: usize) {
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
         let progress = Decoder::new(Keep::Framing).decode(black_box(&mut body));
         assert!(progress.is_ok_and(|progress| progress.done));
+    });
+}
+
+/// The line of a request that a target answered.
+#[divan::bench(args = [LogFormat::Alb, LogFormat::Classic, LogFormat::Combined, LogFormat::Json])]
+fn log_line(bencher: Bencher<'_, '_>, format: LogFormat) {
+    let names = Names::new("web", Mode::L7, (Ipv4Addr::UNSPECIFIED, 80).into());
+    let micros = |count| Some(Duration::from_micros(count));
+    let entry = Entry {
+        listener: &names,
+        protocol: Protocol::Http,
+        client: ([198, 51, 100, 9], 40122).into(),
+        local: Ipv4Addr::LOCALHOST.into(),
+        connection: 0x0123_4567_89ab_cdef,
+        created: Duration::from_micros(1_770_091_506_098_000),
+        ended: Duration::from_micros(1_770_091_506_123_456),
+        spans: Spans {
+            request: micros(120),
+            connect: None,
+            target: micros(24_010),
+            response: micros(4),
+            whole: Duration::from_micros(24_456),
+        },
+        request: Some(Asked {
+            method: b"GET",
+            target: b"/shop/basket?item=17&count=2",
+            path_and_query: b"/shop/basket?item=17&count=2",
+            authority: b"www.example.com",
+            version: Version::Http11,
+            user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+            referer: b"",
+        }),
+        matched: Matched::Default,
+        action: Some(ActionKind::Forward),
+        group: Some(b"home"),
+        target: Some(Try { target: ([10, 0, 0, 5], 8080).into(), status: 200 }),
+        given_up: &[],
+        status: 200,
+        received: Bytes { all: 412, head: 412 },
+        sent: Bytes { all: 5120, head: 160 },
+        trace: b"Root=1-69817432-0123456789abcdef01234567",
+        location: b"",
+        error: None,
+        classification: None,
+        tls: None,
+    };
+    let mut out = Vec::with_capacity(4096);
+    bencher.bench_local(|| {
+        out.clear();
+        access_log::encode(format, black_box(&entry), &mut out);
+        out.len()
     });
 }

@@ -24,7 +24,7 @@ cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
 common_tests=(cli conf harness_alone rolling store)
-driver_tests=(framing http rules stop targets tcp)
+driver_tests=(access_log framing http rules stop targets tcp)
 measuring_tests=(load memory)
 
 current=none

@@ -1,8 +1,8 @@
 //! One line per request (L7) or connection (L4), in four formats: as an Application Load Balancer,
 //! as a Classic one, as web servers do, as JSON.
 //!
-//! Values in, bytes out. Whatever a client or a target sends, an [`Entry`] becomes exactly one line:
-//! bytes that could end it or a quoted field are escaped. Start with [`encode`].
+//! Values in, bytes out. Whatever a client or a target sends, an [`Entry`] becomes exactly one
+//! line: bytes that could end it or a quoted field are escaped. Start with [`encode`].
 
 mod alb;
 mod classic;
@@ -74,8 +74,8 @@ pub struct Names {
     pub name: String,
     /// Its layer.
     pub mode: Mode,
-    /// Its port.
-    pub port: u16,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// What ALB's format calls the load balancer: `app/NAME/ID`.
     pub elb: String,
 }
@@ -104,7 +104,7 @@ pub enum Protocol {
 pub struct Spans {
     /// From the first byte until the request was sent to a target.
     pub request: Option<Duration>,
-    /// To make the connection to the target, or to take one from the pool.
+    /// To make a new connection to the target.
     pub connect: Option<Duration>,
     /// From there until the response head had come.
     pub target: Option<Duration>,
@@ -203,9 +203,9 @@ pub struct Tls<'a> {
 impl Names {
     /// The names of a listener.
     #[must_use]
-    pub fn new(name: &str, mode: Mode, port: u16) -> Self {
+    pub fn new(name: &str, mode: Mode, address: SocketAddr) -> Self {
         let elb = format!("app/{name}/{:016x}", text::id(name.as_bytes()));
-        Self { name: name.into(), mode, port, elb }
+        Self { name: name.into(), mode, address, elb }
     }
 }
 

@@ -69,7 +69,8 @@ pub enum Command {
     /// configuration with mistakes is not started: all of them are reported, as by `check`.
     ///
     /// SIGTERM and Ctrl-C end it gently: listeners close at once, what is in flight may finish
-    /// within `drain_timeout` (30 s unless configured), then it is cut.
+    /// within `drain_timeout` (30 s unless configured), then it is cut. SIGHUP reloads the
+    /// configuration, SIGUSR1 opens the access logs anew.
     #[command(after_long_help = RUN_AFTER)]
     Run(Run),
     /// Report every mistake in a configuration at once

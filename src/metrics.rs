@@ -166,6 +166,10 @@ counters! {
     retries,
     /// Connections that ended in a panic.
     panics,
+    /// Lines of access logs.
+    access_log_lines,
+    /// Lines of access logs that were dropped, for want of room.
+    access_log_dropped,
 }
 
 #[cfg(test)]

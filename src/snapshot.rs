@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use crate::access_log::Names;
 use crate::balance::Balancer;
 use crate::health;
-use crate::model::{GroupIndex, Listener, TargetGroup, Weight};
+use crate::log_writer::Writer;
+use crate::model::{GroupIndex, Listener, LogFormat, Overflow, TargetGroup, Weight};
 use crate::routing::Router;
 use crate::stickiness::{Keys, Scope};
 
@@ -63,6 +65,21 @@ pub struct ListenerView {
     pub retired: bool,
     /// The lines that tell a target how the client came: X-Forwarded-Proto and -Port.
     pub forwarded: Box<[u8]>,
+    /// Its access log.
+    pub log: Option<Arc<LogView>>,
+}
+
+/// The access log of a listener, opened.
+#[derive(Debug)]
+pub struct LogView {
+    /// What lines call the listener.
+    pub names: Names,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// What happens to lines for which there is no room.
+    pub overflow: Overflow,
+    /// What takes them.
+    pub writer: Arc<Writer>,
 }
 
 /// A target group, compiled.
@@ -275,13 +292,18 @@ impl GroupView {
 impl ListenerView {
     /// A listener with the address that it has really got.
     #[must_use]
-    pub fn new(id: ListenerId, settings: Listener, retired: bool) -> Self {
+    pub fn new(
+        id: ListenerId,
+        settings: Listener,
+        retired: bool,
+        log: Option<Arc<LogView>>,
+    ) -> Self {
         let router = Router::new(&settings.rules, &settings.default);
         // TLS listeners do not exist yet: every client speaks plain HTTP.
         let port = settings.address.port();
         let forwarded = format!("X-Forwarded-Proto: http\r\nX-Forwarded-Port: {port}\r\n");
         let forwarded = forwarded.into_bytes().into();
-        Self { id, settings, router, retired, forwarded }
+        Self { id, settings, router, retired, forwarded, log }
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::log_writer::Pens;
 use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Peers, Report};
 use crate::metrics::Counters;
 use crate::net::ring::{self, Engine};
-use crate::net::{self, Acceptor, Socket, Tag};
+use crate::net::{self, Acceptor, Listening, Socket, Tag};
 use crate::proxy::{self, Local};
 use crate::snapshot::{ListenerId, Snapshot};
 
@@ -63,11 +64,12 @@ pub fn run(setup: Setup) {
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async move {
-        let local = Rc::new(Local::new(engine, snapshot, counters));
         match open(inbox, listeners) {
-            Ok((inbox, acceptors)) => {
+            Ok(Opened { inbox, acceptors, pens, room }) => {
                 // Control may have given up meanwhile; the inbox says so.
                 let _ = ready.send(Ok(()));
+                let local = Rc::new(Local::new(engine, snapshot, counters, pens));
+                net::spawn(take_batches_back(local.clone(), room));
                 serve(local, inbox, acceptors, Rc::new(peers)).await;
             }
             Err(error) => drop(ready.send(Err(error))),
@@ -77,15 +79,40 @@ pub fn run(setup: Setup) {
 
 type Acceptors = Vec<(ListenerId, Acceptor)>;
 
-/// Binds everything that the worker waits on to its ring.
-fn open(inbox: Inbox, listeners: Vec<(ListenerId, OwnedFd)>) -> io::Result<(OpenInbox, Acceptors)> {
+/// What the worker waits on, bound to its ring.
+struct Opened {
+    inbox: OpenInbox,
+    acceptors: Acceptors,
+    pens: Pens,
+    /// Rings when there is room for lines of access logs again.
+    room: Listening,
+}
+
+fn open(inbox: Inbox, listeners: Vec<(ListenerId, OwnedFd)>) -> io::Result<Opened> {
     let acceptors = listeners.into_iter().map(|(id, fd)| Ok((id, Acceptor::new(fd)?)));
-    Ok((inbox.open()?, acceptors.collect::<io::Result<_>>()?))
+    let acceptors = acceptors.collect::<io::Result<_>>()?;
+    let (pens, room) = Pens::new()?;
+    Ok(Opened { inbox: inbox.open()?, acceptors, pens, room: room.listen()? })
+}
+
+/// Wakes exchanges that wait for room in an access log.
+async fn take_batches_back(local: Rc<Local>, mut room: Listening) {
+    while room.wait().await.is_ok() {
+        local.pens.take_back();
+    }
+}
+
+/// Does what is to be done every tick, for as long as the worker lives.
+async fn tick(local: Rc<Local>) {
+    loop {
+        net::sleep(net::TICK).await;
+        local.alarms.tick();
+        local.pens.flush();
+    }
 }
 
 async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, peers: Rc<Peers>) {
-    let alarms = local.alarms.clone();
-    net::spawn(async move { alarms.run().await });
+    net::spawn(tick(local.clone()));
     net::spawn(sweep(local.clone()));
     for (listener, acceptor) in acceptors {
         net::spawn(accept(local.clone(), listener, acceptor, peers.clone()));
@@ -146,6 +173,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, pee
     local.pools.clear();
     local.alarms.cut();
     net::sleep(CUT_GRACE).await;
+    local.pens.close();
 }
 
 /// Waits until all connections have ended or `end` has come; a message interrupts it.

@@ -83,7 +83,7 @@ pub(super) fn connection(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     text::decimal(u64::from(entry.client.port()), out);
     out.push(b' ');
-    text::decimal(u64::from(entry.listener.port), out);
+    text::decimal(u64::from(entry.listener.address.port()), out);
     out.push(b' ');
     word(entry.tls.map_or(&[][..], |tls| tls.protocol), out);
     out.push(b' ');

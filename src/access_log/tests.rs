@@ -11,7 +11,7 @@ use super::*;
 const CART: &[u8] = b"cart";
 
 fn listener(mode: Mode) -> Names {
-    Names::new("shop", mode, 80)
+    Names::new("shop", mode, ([0, 0, 0, 0], 80).into())
 }
 
 fn entry(listener: &Names) -> Entry<'_> {
@@ -73,7 +73,8 @@ fn alb_line_has_the_34_fields_of_aws() {
          \"GET http://shop.example.com:80/cart?id=7 HTTP/1.1\" \"curl/8.5.0\" - - \
          arn:aws:elasticloadbalancing:local-1:000000000000:targetgroup/cart/b5615e90e87b608f \
          \"Root=1-69817432-0123456789abcdef01234567\" \"-\" \"-\" 10 \
-         2026-02-03T04:05:06.098000Z \"forward\" \"-\" \"-\" \"10.1.0.5:32801\" \"200\" \"-\" \"-\" \
+         2026-02-03T04:05:06.098000Z \"forward\" \"-\" \"-\" \
+         \"10.1.0.5:32801\" \"200\" \"-\" \"-\" \
          TID_0123456789abcdef0123456789abcdef \"-\" \"-\" \"-\" 10.1.0.2"
     );
 }
@@ -371,7 +372,10 @@ proptest! {
                 return;
             }
             assert_eq!(alb[12].split(' ').count(), 3, "{}", alb[12]);
-            let or_dash = |bytes: &[u8]| if bytes.is_empty() { b"-".to_vec() } else { bytes.to_vec() };
+            let or_dash = |bytes: &[u8]| match bytes {
+                [] => b"-".to_vec(),
+                bytes => bytes.to_vec(),
+            };
             assert_eq!(plain(&alb[17]), or_dash(&sent.trace));
             assert_eq!(plain(&alb[23]), or_dash(&sent.location));
             if let Some([method, target, _, agent, _]) = &sent.request {

@@ -216,7 +216,7 @@ pub(super) fn request_line(entry: &Entry<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"://");
             host(entry.local, out);
             out.push(b':');
-            decimal(u64::from(entry.listener.port), out);
+            decimal(u64::from(entry.listener.address.port()), out);
             out.extend_from_slice(b"- -");
         }
     }
@@ -233,7 +233,7 @@ fn url(entry: &Entry<'_>, request: &Asked<'_>, out: &mut Vec<u8>) {
     }
     out.push(b':');
     match port {
-        None | Some([]) => decimal(u64::from(entry.listener.port), out),
+        None | Some([]) => decimal(u64::from(entry.listener.address.port()), out),
         Some(port) => word(port, out),
     }
     word(request.path_and_query, out);

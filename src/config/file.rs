@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use crate::model::{LISTENERS_MAX, TARGET_GROUPS_MAX};
 
+mod access_log;
 mod form;
 mod group;
 mod listener;
 mod rule;
 
+pub(super) use access_log::*;
 pub(super) use form::*;
 pub(super) use group::*;
 pub(super) use listener::*;

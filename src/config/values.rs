@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::diagnostic::quote;
-use crate::model::{Matcher, PATTERN_BYTES_MAX, Wildcard};
+use crate::model::{LogSink, Matcher, PATTERN_BYTES_MAX, Rotation, Wildcard};
 
 /// What is wrong with a text, and the cure where one is known.
 #[derive(Debug, PartialEq, Eq)]
@@ -178,6 +178,24 @@ pub(super) fn socket_path(text: &str) -> Read<PathBuf> {
         return Err(Flaw::new(problem, "at most 107: \"/run/ringway/control.sock\""));
     }
     file_path(text)
+}
+
+/// Reads where an access log goes; files are not rotated yet.
+pub(super) fn log_sink(text: &str) -> Read<LogSink> {
+    match text.strip_prefix("unix:") {
+        Some(path) => return socket_path(path).map(LogSink::Datagram),
+        None if text == "stdout" => return Ok(LogSink::Stdout),
+        None if text == "journal" => return Ok(LogSink::Journal),
+        None => {}
+    }
+    if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') {
+        let rotation = Rotation { bytes: None, every: None, keep: 1 };
+        return Ok(LogSink::File { path: text.into(), rotation });
+    }
+    let problem = format!("{} is not the absolute path of a file", quote(text));
+    let help = "such as \"/var/log/ringway/access.log\"; or \"journal\", \"stdout\", \"unix:\" and \
+                the path of a datagram socket";
+    Err(Flaw::new(problem, help))
 }
 
 /// Checks the name of an application's cookie; ours begin with `AWSALB`.

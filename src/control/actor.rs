@@ -21,6 +21,7 @@ use crate::stickiness::Keys;
 use super::api::Servers;
 use super::handle::{ChangeError, Changed, Command, Effective, Event, Handle};
 use super::listeners::{Listeners, Placed};
+use super::logs::Logs;
 use super::probe::{ProbeResult, Prober};
 use super::registry::Registry;
 use super::start::Ground;
@@ -44,6 +45,7 @@ pub(super) struct Actor {
     pub(super) keys: Arc<Keys>,
     pub(super) registry: Registry,
     pub(super) listeners: Listeners,
+    pub(super) logs: Logs,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
     /// Who waits until targets have nothing in flight.
@@ -111,6 +113,7 @@ impl Actor {
                 _ = tick.tick() => self.tick().await,
                 signal = inputs.signals.next() => match signal {
                     super::Heard::Reload => drop(self.reload().await),
+                    super::Heard::ReopenLogs => self.logs.reopen(),
                     super::Heard::Stop => return End::Drain,
                 },
             }
@@ -200,6 +203,7 @@ impl Actor {
         file: Option<(Keyed, String)>,
         loaded: Loaded,
     ) -> Result<Changed, ChangeError> {
+        self.logs.open(&loaded.model).map_err(|error| ChangeError::Failed(error.to_string()))?;
         let workers = self.workers.len();
         let plan = self.listeners.plan(&loaded.model, workers, &mut Inherited::default());
         let plan = plan.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
@@ -215,7 +219,8 @@ impl Actor {
         let now = Instant::now();
         let linger = self.model.server.drain_timeout;
         let groups = (before.target_groups.as_slice(), self.model.target_groups.as_slice());
-        let orders = self.listeners.carry_out(plan, groups, linger, now);
+        let orders = self.listeners.carry_out(plan, groups, &self.logs, linger, now);
+        self.logs.forget_unused(&self.listeners.views());
         self.register(now);
         self.workers.adopt(&self.snapshot()).await;
         if self.registry.keep_away() {

@@ -208,6 +208,10 @@ pub struct Counts {
     pub retries: u64,
     /// Connections that ended in a panic.
     pub panics: u64,
+    /// Lines of access logs.
+    pub access_log_lines: u64,
+    /// Lines of access logs that were dropped, for want of room.
+    pub access_log_dropped: u64,
 }
 
 /// A listener.

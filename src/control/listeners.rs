@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Action, GroupIndex, Listener, Model, TargetGroup};
 use crate::net::{self, inherit::Inherited};
-use crate::snapshot::{ListenerId, ListenerView};
+use crate::snapshot::{ListenerId, ListenerView, LogView};
 
+use super::logs::Logs;
 use super::start::StartError;
 
 /// All listeners, by [`ListenerId`].
@@ -108,6 +109,7 @@ impl Listeners {
         &mut self,
         plan: Plan,
         (before, after): (&[TargetGroup], &[TargetGroup]),
+        logs: &Logs,
         linger: Duration,
         now: Instant,
     ) -> Orders {
@@ -120,20 +122,22 @@ impl Listeners {
         }
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.forgotten_at.is_some()) {
             let settings = relocate(&slot.view.settings, before, after);
-            slot.view = view(slot.view.id, settings, slot.address, true);
+            let log = slot.view.log.clone();
+            slot.view = view(slot.view.id, settings, slot.address, true, log);
         }
         for (id, settings) in plan.kept {
             if let Some(slot) = &mut self.slots[id.slot as usize] {
-                slot.view = view(id, settings, slot.address, false);
+                let log = logs.view(&settings, slot.address);
+                slot.view = view(id, settings, slot.address, false, log);
             }
         }
         for opened in plan.opened {
-            self.add(opened, &mut orders);
+            self.add(opened, logs, &mut orders);
         }
         orders
     }
 
-    fn add(&mut self, opened: Opened, orders: &mut Orders) {
+    fn add(&mut self, opened: Opened, logs: &Logs, orders: &mut Orders) {
         let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         self.generation = self.generation.wrapping_add(1);
         let id = ListenerId { slot: free as u32, generation: self.generation };
@@ -143,10 +147,11 @@ impl Listeners {
             sockets.extend(socket.try_clone());
             orders.listen.push((worker, id, socket));
         }
+        let log = logs.view(&opened.settings, opened.address);
         let slot = Slot {
             key: Key::of(&opened.settings),
             address: opened.address,
-            view: view(id, opened.settings, opened.address, false),
+            view: view(id, opened.settings, opened.address, false, log),
             sockets,
             forgotten_at: None,
         };
@@ -232,8 +237,9 @@ fn view(
     settings: Listener,
     address: SocketAddr,
     retired: bool,
+    log: Option<Arc<LogView>>,
 ) -> Arc<ListenerView> {
-    Arc::new(ListenerView::new(id, Listener { address, ..settings }, retired))
+    Arc::new(ListenerView::new(id, Listener { address, ..settings }, retired, log))
 }
 
 /// Opens a listener's sockets, one per worker at least; those of the process before come first.

@@ -10,6 +10,7 @@ mod actor;
 pub mod api;
 pub mod handle;
 mod listeners;
+mod logs;
 pub mod probe;
 mod registry;
 mod start;
@@ -39,6 +40,7 @@ use crate::stickiness::{Keys, keys};
 use actor::{Actor, End, Inputs, Successor};
 use handle::{Event, Handle};
 use listeners::Listeners;
+use logs::Logs;
 use probe::Prober;
 use registry::Registry;
 use start::Ground;
@@ -130,9 +132,11 @@ async fn start_actor(
     let now = Instant::now();
     let mut inherited = Inherited::from_environment();
     let mut listeners = Listeners::default();
+    let mut logs = Logs::default();
+    logs.open(&model)?;
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
     let groups = (&[][..], model.target_groups.as_slice());
-    let orders = listeners.carry_out(plan, groups, model.server.drain_timeout, now);
+    let orders = listeners.carry_out(plan, groups, &logs, model.server.drain_timeout, now);
     let mut registry = Registry::default();
     // Targets that are new at the start are no news.
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
@@ -152,6 +156,7 @@ async fn start_actor(
         keys: Arc::new(kept.keys),
         registry,
         listeners,
+        logs,
         workers: Pool::new(Vec::new()),
         prober: Prober::new(results),
         waiting: Vec::new(),
@@ -261,7 +266,15 @@ impl Actor {
         }
         self.handle.tell(Event::Stopping { time: actor::seconds() });
         self.listeners.close();
-        let hurry = async { while let Heard::Reload = signals.next().await {} };
+        let hurry = async {
+            loop {
+                match signals.next().await {
+                    Heard::Stop => return,
+                    Heard::Reload => {}
+                    Heard::ReopenLogs => self.logs.reopen(),
+                }
+            }
+        };
         let grace = match end {
             End::Drain => Duration::ZERO,
             End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
@@ -277,6 +290,7 @@ impl Actor {
             }
             (_, None) => drained.await,
         };
+        self.logs.close().await;
         let Totals { connections, requests, own_responses, retries, panics, .. } = totals;
         tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
     }
@@ -286,6 +300,7 @@ impl Actor {
 enum Heard {
     Stop,
     Reload,
+    ReopenLogs,
 }
 
 /// The signals that mean something to us.
@@ -293,6 +308,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user1: Signal,
 }
 
 impl Signals {
@@ -301,6 +317,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -309,6 +326,7 @@ impl Signals {
             _ = self.terminate.recv() => Heard::Stop,
             _ = self.interrupt.recv() => Heard::Stop,
             _ = self.hangup.recv() => Heard::Reload,
+            _ = self.user1.recv() => Heard::ReopenLogs,
         }
     }
 }

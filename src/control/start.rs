@@ -32,6 +32,13 @@ pub enum StartError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// An access log cannot be opened.
+    AccessLog {
+        /// Where its lines would go.
+        place: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// A worker thread or its ring cannot be made.
     Worker {
         /// Number of the worker.
@@ -59,6 +66,10 @@ impl fmt::Display for StartError {
                 write!(f, "listener `{listener}` cannot listen on {address}: {source}")?;
                 write!(f, "; {}", bind_cure(*address, source))
             }
+            Self::AccessLog { place, source } => {
+                write!(f, "the access log {place} cannot be opened: {source}")?;
+                write!(f, "; {}", log_cure(source))
+            }
             Self::Worker { index, source } => {
                 write!(f, "worker {index} cannot start: {source}; {}", worker_cure(source))
             }
@@ -78,9 +89,10 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Driver(unusable) => Some(unusable),
-            Self::Bind { source, .. } | Self::Worker { source, .. } | Self::Runtime(source) => {
-                Some(source)
-            }
+            Self::Bind { source, .. }
+            | Self::AccessLog { source, .. }
+            | Self::Worker { source, .. }
+            | Self::Runtime(source) => Some(source),
             Self::Changes(failure) => Some(failure),
             Self::Control(_) => None,
         }
@@ -102,6 +114,19 @@ fn bind_cure(address: SocketAddr, error: &io::Error) -> String {
             "this machine has no such address: `ip address` lists those that it has".into()
         }
         _ => "check the address".into(),
+    }
+}
+
+fn log_cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "make its directory",
+        io::ErrorKind::PermissionDenied => {
+            "give the user that ringway runs as the right to write there"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the place is read-only: name another, or list it in ReadWritePaths= of the unit"
+        }
+        _ => "check the path",
     }
 }
 

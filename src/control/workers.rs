@@ -145,6 +145,8 @@ fn count(open_connections: usize, totals: &Totals) -> Counts {
         target_connections_reused: totals.target_connections_reused,
         retries: totals.retries,
         panics: totals.panics,
+        access_log_lines: totals.access_log_lines,
+        access_log_dropped: totals.access_log_dropped,
     }
 }
 
@@ -159,5 +161,7 @@ impl std::ops::AddAssign<&Self> for Counts {
         self.target_connections_reused += other.target_connections_reused;
         self.retries += other.retries;
         self.panics += other.panics;
+        self.access_log_lines += other.access_log_lines;
+        self.access_log_dropped += other.access_log_dropped;
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A timer per read costs an insertion and a removal for each of them. Here every connection owns
 //! one slot in a flat table; a wait lowers the slot's deadline if its own is earlier and leaves it
-//! there. The ticker scans the table every [`TICK`], wakes what is due, and the woken wait looks
-//! at its own deadline: an early wake-up is harmless, a late one is at most one tick late.
+//! there. The worker has the table scanned every [`TICK`]; what is due is woken, and the woken wait
+//! looks at its own deadline: an early wake-up is harmless, a late one is at most one tick late.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -28,8 +28,8 @@ struct Table {
     started: Instant,
     /// Ticks since `started`.
     now: Cell<u32>,
-    /// Seconds since 1970, as of the last tick.
-    epoch: Cell<u64>,
+    /// The last tick, on the monotonic clock and as time since 1970.
+    ticked: Cell<(Instant, Duration)>,
     draining: Cell<bool>,
     /// From when on idle waits end.
     idle_until: Cell<u32>,
@@ -67,10 +67,11 @@ impl Alarms {
     #[must_use]
     #[allow(clippy::new_without_default, reason = "reads the clock")]
     pub fn new() -> Self {
+        let started = Instant::now();
         let table = Table {
-            started: Instant::now(),
+            started,
             now: Cell::new(0),
-            epoch: Cell::new(0),
+            ticked: Cell::new((started, Duration::ZERO)),
             draining: Cell::new(false),
             idle_until: Cell::new(NEVER),
             slots: RefCell::default(),
@@ -93,22 +94,15 @@ impl Alarms {
         Alarm { table: self.0.clone(), slot }
     }
 
-    /// Scans the table every [`TICK`], for as long as the worker lives.
-    pub async fn run(&self) {
-        loop {
-            monoio::time::sleep(TICK).await;
-            self.tick();
-        }
-    }
-
-    /// Brings the clock up to date and wakes what is due.
+    /// Brings the clock up to date and wakes what is due. To be called every [`TICK`].
     pub fn tick(&self) {
+        let instant = Instant::now();
         if self.0.now.get() < CUT {
-            let ticks = self.0.started.elapsed().as_millis() / TICK.as_millis();
+            let ticks = (instant - self.0.started).as_millis() / TICK.as_millis();
             self.0.now.set(u32::try_from(ticks).unwrap_or(CUT).min(CUT));
         }
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.0.epoch.set(epoch.map_or(0, |since| since.as_secs()));
+        self.0.ticked.set((instant, epoch.unwrap_or_default()));
         let now = self.0.now.get();
         let idle_ends = now >= self.0.idle_until.get();
         self.wake(|deadline| deadline <= now || (idle_ends && deadline != NEVER));
@@ -167,7 +161,17 @@ impl Alarms {
     /// Seconds since 1970, at most one tick old.
     #[must_use]
     pub fn epoch_seconds(&self) -> u64 {
-        self.0.epoch.get()
+        self.0.ticked.get().1.as_secs()
+    }
+
+    /// `instant` as time since 1970, by how the two clocks stood at the last tick.
+    #[must_use]
+    pub fn since_epoch(&self, instant: Instant) -> Duration {
+        let (ticked, epoch) = self.0.ticked.get();
+        match instant.checked_duration_since(ticked) {
+            Some(after) => epoch + after,
+            None => epoch.saturating_sub(ticked - instant),
+        }
     }
 
     fn wake(&self, due: impl Fn(u32) -> bool) {
@@ -375,6 +379,18 @@ mod tests {
         one.tag(Tag::NONE);
         let mut again = pin!(one.within(limit, std::future::pending::<()>()));
         assert!(poll_once(again.as_mut()).is_pending());
+    }
+
+    #[test]
+    fn instants_are_told_as_time_since_1970() {
+        let alarms = Alarms::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let told = alarms.since_epoch(Instant::now());
+        assert!(told.abs_diff(now) < Duration::from_secs(5), "{told:?} {now:?}");
+        let (tick, epoch) = alarms.0.ticked.get();
+        let second = Duration::from_secs(1);
+        assert_eq!(alarms.since_epoch(tick + second), epoch + second);
+        assert_eq!(alarms.since_epoch(tick - second), epoch - second);
     }
 
     #[test]

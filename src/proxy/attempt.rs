@@ -202,7 +202,7 @@ impl Attempt<'_> {
         body.take(&mut buffer, &mut excess).map_err(|_| answered(ErrorKind::HttpProtocolError))?;
         self.local.note_response(self.group.id, small && body.is_done());
         self.begun.set(Some(shown));
-        self.record.starts(response.status);
+        self.record.starts(response.status, head.len());
         let sent = self.send_start(head, buffer).await;
         let ended = match sent {
             Ok(buffer) if body.is_done() => Ok(buffer),
@@ -339,7 +339,7 @@ impl Attempt<'_> {
         self.finish_head(response, bytes, head);
         buffer.consume(response.bytes);
         self.begun.set(Some(shown));
-        self.record.starts(response.status);
+        self.record.starts(response.status, head.len());
         let sent = self.send_start(head, buffer).await;
         let buffer = sent.map_err(|stop| response_failure(&stop, shown))?;
         self.local.buffers.put(buffer);

@@ -182,7 +182,9 @@ impl Exchange<'_> {
             let alarm = &self.client.alarm;
             let fresh = again.is_begun();
             let connected = connect::connect(group, target, fresh, alarm, self.local).await;
-            self.scratch.record.mark(|times| &times.connected);
+            if let Ok((_, false)) = connected {
+                self.scratch.record.mark(|times| &times.connected);
+            }
             let (socket, reused) = match connected {
                 Ok(connected) => connected,
                 Err(kind) => {
@@ -248,6 +250,7 @@ impl Exchange<'_> {
         if reply.upgraded {
             let load = Load::enter_owned(&target.load);
             let record = Box::new(std::mem::take(&mut self.scratch.record));
+            record.log.replace(self.listener.log.clone());
             let upgrade = Upgrade { socket, load, target: target.id, record };
             return Ok(Outcome::Upgraded(Box::new(upgrade)));
         }

@@ -185,7 +185,12 @@ fn host(request: &Request<'_>, survey: &Survey, arrival: &Arrival<'_>, out: &mut
 }
 
 /// Appends the value of X-Amzn-Trace-Id (AWS: "Request tracing").
-fn trace_id(request: &Request<'_>, known: Option<Span>, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
+pub(super) fn trace_id(
+    request: &Request<'_>,
+    known: Option<Span>,
+    arrival: &Arrival<'_>,
+    out: &mut Vec<u8>,
+) {
     let known = known.map(|span| span.of(request.bytes));
     let known = known.filter(|_| request.head.bytes <= TRACED_HEAD_BYTES_MAX);
     let fresh = |key: &str, out: &mut Vec<u8>| {

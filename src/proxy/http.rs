@@ -8,9 +8,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::http1::{Parsed, parse_request};
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
-use crate::model::{Action, Listener, Mode, REQUEST_HEAD_BYTES_MAX, Redirect};
+use crate::model::{Action, Listener, Redirect};
 use crate::net::{Alarm, Buffer, Liveness, Socket, Tag};
 use crate::routing::Routed;
 use crate::routing::redirect::{self, RedirectParts};
@@ -19,9 +18,10 @@ use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetI
 use super::error::ErrorKind;
 use super::local::{Counted, Local};
 use super::proxied;
+use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
 use super::respond::{Own, Page};
-use super::{sticky, tunnel};
+use super::{headers, sticky, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -142,7 +142,8 @@ async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Loca
         tunnel::run(from, to, early, &client.alarm, limit, record, local).await;
     }
     drop(upgrade.load);
-    record::complete(record, local);
+    let log = record.log.take();
+    record::complete(record, client, log.as_deref(), local).await;
 }
 
 fn listener_settings<R>(
@@ -203,113 +204,9 @@ async fn exchange(
         Err(NoRequest::Refused(kind)) => exchange.refuse_unread(kind).await,
     };
     if !matches!(outcome, Outcome::Upgraded(_)) {
-        record::complete(&scratch.record, local);
+        record::complete(&scratch.record, client, listener.log.as_deref(), local).await;
     }
     outcome
-}
-
-/// Why there is no request to serve.
-enum NoRequest {
-    /// None has been begun for a while.
-    Idle,
-    /// The client has closed, or its time without a request is over.
-    Ended,
-    /// What came cannot be served.
-    Refused(ErrorKind),
-}
-
-/// Reads until `input` begins with a whole request head.
-async fn read_request(
-    client: &Client,
-    local: &Local,
-    scratch: &mut Scratch,
-    input: &mut Buffer,
-) -> Result<(), NoRequest> {
-    let Scratch { request: head, record, .. } = scratch;
-    let mut scanned = 0;
-    let mut deadline = None;
-    loop {
-        // A head can only be complete, or broken in a new way, once another line has ended.
-        let new_line = memchr::memchr(b'\n', &input.filled()[scanned..]).is_some();
-        let full = input.len() > REQUEST_HEAD_BYTES_MAX;
-        if !input.is_empty() && (scanned == 0 || new_line || full) {
-            let snapshot = local.snapshot();
-            let listener = snapshot.listener(client.listener).ok_or(NoRequest::Ended)?;
-            if scanned == 0 {
-                record.begin(Mode::L7, listener.settings.access_log.is_some());
-            }
-            let mitigation = listener.settings.http.desync_mitigation;
-            let bytes = input.filled();
-            match parse_request(bytes, mitigation, head) {
-                Ok(Parsed::Complete) => {
-                    let request = Request { head, bytes, peer: client.peer.ip() };
-                    record.read(&request, scanned == 0);
-                    return Ok(());
-                }
-                Ok(Parsed::Partial) => record.received.set(bytes.len() as u64),
-                Err(error) => {
-                    record.received.set(bytes.len() as u64);
-                    record.head_error.set(Some(error));
-                    return Err(NoRequest::Refused(error.into()));
-                }
-            }
-            let limit = listener.settings.head_timeout;
-            deadline.get_or_insert_with(|| client.alarm.deadline(limit));
-        }
-        scanned = input.len();
-        match deadline {
-            None => read_first(client, local, input).await?,
-            Some(deadline) => read_more(client, deadline, input).await?,
-        }
-    }
-}
-
-/// Waits for the first byte of a request, at most [`RELEASE_AFTER`] with a buffer.
-async fn read_first(client: &Client, local: &Local, input: &mut Buffer) -> Result<(), NoRequest> {
-    if !local.engine.reads_can_be_given_up() && !has_bytes(client).await {
-        return Err(NoRequest::Idle);
-    }
-    let mut buffer = std::mem::take(input);
-    buffer.clear();
-    if buffer.room() == 0 {
-        buffer = local.buffers.head();
-    }
-    match client.alarm.idle(RELEASE_AFTER, client.socket.read(buffer)).await {
-        None => Err(NoRequest::Idle),
-        Some((Ok(1..), buffer)) => {
-            *input = buffer;
-            Ok(())
-        }
-        Some((Ok(0) | Err(_), buffer)) => {
-            *input = buffer;
-            Err(NoRequest::Ended)
-        }
-    }
-}
-
-/// Whether there is something to read within [`RELEASE_AFTER`], the end included.
-async fn has_bytes(client: &Client) -> bool {
-    client.alarm.idle(RELEASE_AFTER, client.socket.readable()).await.is_some()
-}
-
-/// Reads more of a head that has begun.
-async fn read_more(client: &Client, deadline: u32, input: &mut Buffer) -> Result<(), NoRequest> {
-    let mut buffer = std::mem::take(input);
-    if buffer.room() == 0 {
-        // Doubling keeps the cost of a large head linear; its limit bounds it.
-        buffer.reserve(buffer.len());
-    }
-    let read = client.alarm.until(deadline, client.socket.read(buffer)).await;
-    let Some((count, buffer)) = read else {
-        return Err(NoRequest::Refused(ErrorKind::HttpRequestTimeout));
-    };
-    *input = buffer;
-    match count {
-        Ok(1..) => Ok(()),
-        // The client has ended its direction: it may still read that its request was cut short.
-        Ok(0) => Err(NoRequest::Refused(ErrorKind::HttpRequestError)),
-        Err(_) => Err(NoRequest::Refused(ErrorKind::ClientClosed)),
-    }
 }
 
 /// Ends our direction and reads until the client ends its own, or takes too long.
@@ -343,6 +240,9 @@ impl Exchange<'_> {
         let Routed { action, priority } = self.listener.router.route(&self.request());
         self.scratch.record.routed(priority, action);
         let snapshot = self.snapshot;
+        if !matches!(action, Action::Forward(_)) {
+            self.trace();
+        }
         match action {
             Action::Forward(forward) => {
                 match sticky::choose_group(forward, snapshot, &self.request(), self.local) {
@@ -355,6 +255,20 @@ impl Exchange<'_> {
                 self.respond(|head_only, closes| Own::fixed(fixed, head_only, closes)).await
             }
         }
+    }
+
+    /// Puts a trace id on record for a request that no target gets.
+    fn trace(&self) {
+        self.scratch.record.trace_here(&self.scratch.request, |brought, out| {
+            let arrival = headers::Arrival {
+                peer: self.client.peer,
+                listener: self.listener,
+                local: self.listener.settings.address,
+                epoch: self.local.alarms.epoch_seconds(),
+                random: u128::from(self.local.random()) << 64 | u128::from(self.local.random()),
+            };
+            headers::trace_id(&self.request(), brought, &arrival, out);
+        });
     }
 
     /// The request as rules see it.
@@ -463,13 +377,12 @@ impl Exchange<'_> {
     pub(super) async fn send(&self, own: &Own<'_>) -> bool {
         self.local.counters.own_responses.add(1);
         let record = &self.scratch.record;
-        record.status.set(own.status);
         let mut out = self.local.buffers.head();
         let options = &self.listener.settings.http;
         self.local.date.with(self.local.alarms.epoch_seconds(), |date| {
             own.encode(options, date, out.tail());
         });
-        record.mark(|times| &times.started);
+        record.responds(own.status, out.filled());
         let limit = self.listener.settings.idle_timeout;
         let bytes = out.len();
         match self.client.alarm.within(limit, self.client.socket.write(out)).await {

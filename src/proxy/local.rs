@@ -3,11 +3,14 @@
 //! Everything here belongs to one thread. No borrow of it lives across an `.await`.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::log_writer::Pens;
 use crate::metrics::{Counters, Latencies};
 use crate::net::ring::Engine;
 use crate::net::{Alarms, Buffer, Buffers, Pipes};
@@ -37,12 +40,16 @@ pub struct Local {
     pub pipes: Pipes,
     /// Unused connections to targets.
     pub pools: Pools,
+    /// Lines of access logs on their way.
+    pub pens: Pens,
     /// What has happened.
     pub counters: Arc<Counters>,
     /// What the worker runs on.
     pub engine: Engine,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
+    /// Makes numbers for connections.
+    names: RandomState,
     snapshot: RefCell<Rc<Held>>,
     scratch: RefCell<Vec<Scratch>>,
     /// Fewest scratch areas kept since the last trim: that many were not needed.
@@ -73,14 +80,21 @@ pub(super) struct Counted(Rc<Local>);
 impl Local {
     /// The things of a new worker on `engine`, which acts on `snapshot`.
     #[must_use]
-    pub fn new(engine: Engine, snapshot: Arc<Snapshot>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        engine: Engine,
+        snapshot: Arc<Snapshot>,
+        counters: Arc<Counters>,
+        pens: Pens,
+    ) -> Self {
         Self {
             alarms: Alarms::new(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
             pools: Pools::default(),
+            pens,
             counters,
             engine,
+            names: RandomState::new(),
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
@@ -131,6 +145,13 @@ impl Local {
             true => (known[group] + 1).min(SMALL_RESPONSES_MIN),
             false => 0,
         };
+    }
+
+    /// A number for a client connection that accepted in the tick `opened` has `peer`: the same on
+    /// every call, and no other connection's.
+    pub(super) fn connection_number(&self, peer: SocketAddr, opened: u32) -> u128 {
+        let half = |side: bool| u128::from(self.names.hash_one((peer, opened, side)));
+        half(false) << 64 | half(true)
     }
 
     /// Notes how long an exchange with a target of `group` took.

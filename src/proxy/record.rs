@@ -8,15 +8,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access_log::{ActionKind, Matched, Try};
 use crate::http1::HeadError;
-use crate::message::{FieldKind, Request, Span, Version};
+use crate::http1::classify::{self, Classification};
+use crate::message::{FieldKind, Request, RequestHead, Span, Version};
 use crate::model::{Action, Mode, Priority};
-use crate::snapshot::{GroupId, GroupView, TargetId, TargetView};
+use crate::snapshot::{GroupId, GroupView, LogView, TargetId, TargetView};
 
 use super::error::ErrorKind;
+use super::http::Client;
 use super::local::Local;
 
 /// Longest user agent that is kept, in bytes (AWS: 8 KB), and longest referrer.
@@ -53,10 +56,15 @@ pub(super) struct Record {
     pub(super) sent: Cell<u64>,
     /// Why it did not end well.
     pub(super) error: Cell<Option<ErrorKind>>,
-    /// Which rule the request head broke.
-    pub(super) head_error: Cell<Option<HeadError>>,
+    /// How the request head deviates from the standard.
+    pub(super) class: Cell<Option<Classification>>,
+    /// Bytes of the request head, and of the head of the response.
+    pub(super) received_head: Cell<u64>,
+    pub(super) sent_head: Cell<u64>,
     /// What was asked for; only in a detailed record.
     pub(super) text: RefCell<Text>,
+    /// The log that the line goes to, of what may outlive the snapshot that it began with.
+    pub(super) log: RefCell<Option<Arc<LogView>>>,
 }
 
 /// When what happened. Only `head` is noted in a record that is not detailed, and that only
@@ -67,9 +75,9 @@ pub(super) struct Times {
     pub(super) first: Cell<Option<Instant>>,
     /// The request head was whole.
     pub(super) head: Cell<Option<Instant>>,
-    /// A connection to the target was begun, or one was taken from the pool.
+    /// A connection to the target was asked for.
     pub(super) connecting: Cell<Option<Instant>>,
-    /// There was a connection to the target.
+    /// There was a new connection to the target.
     pub(super) connected: Cell<Option<Instant>>,
     /// The request was sent, but for the rest of its body; L4: the first bytes.
     pub(super) sent: Cell<Option<Instant>>,
@@ -141,6 +149,7 @@ impl Record {
     /// The request head is whole. `at_once`: with its first bytes.
     pub(super) fn read(&self, request: &Request<'_>, at_once: bool) {
         self.received.set(request.head.bytes as u64);
+        self.received_head.set(request.head.bytes as u64);
         if !self.detailed.get() {
             return;
         }
@@ -148,7 +157,27 @@ impl Record {
             true => self.times.head.set(self.times.first.get()),
             false => self.mark(|times| &times.head),
         }
+        self.class.set(classify::accepted(request.head));
         self.text.borrow_mut().capture(request);
+    }
+
+    /// The request head, as far as it has come, breaks a rule.
+    pub(super) fn breaks(&self, error: HeadError, head: &RequestHead, bytes: &[u8]) {
+        self.received.set(bytes.len() as u64);
+        self.received_head.set(bytes.len() as u64);
+        if self.detailed.get() {
+            self.class.set(classify::refused(error, head, bytes));
+        }
+    }
+
+    /// A response of our own begins at the client.
+    pub(super) fn responds(&self, status: u16, bytes: &[u8]) {
+        self.status.set(status);
+        if self.detailed.get() {
+            let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(0, |end| end + 4);
+            self.sent_head.set(head as u64);
+        }
+        self.mark(|times| &times.started);
     }
 
     /// The request goes to `group`. Returns since when it has been there.
@@ -177,6 +206,22 @@ impl Record {
         text.trace = text.add(&value[..end]);
     }
 
+    /// The request is answered here; `write` makes a trace id for it from the one that it brought.
+    pub(super) fn trace_here(
+        &self,
+        head: &RequestHead,
+        write: impl FnOnce(Option<Span>, &mut Vec<u8>),
+    ) {
+        if !self.detailed.get() {
+            return;
+        }
+        let brought = head.fields.iter().find(|field| field.kind == FieldKind::TraceId);
+        let mut text = self.text.borrow_mut();
+        let start = text.bytes.len();
+        write(brought.map(|field| field.value), &mut text.bytes);
+        text.trace = Span::new(start, text.bytes.len());
+    }
+
     /// The client is sent to `location`.
     pub(super) fn redirects(&self, location: &[u8]) {
         if self.detailed.get() {
@@ -201,8 +246,13 @@ impl Record {
         let status = self.target_status.take();
         if let Some((_, target)) = before {
             self.given_up.borrow_mut().push(Try { target, status });
+            for time in [&self.times.connected, &self.times.sent, &self.times.answered] {
+                time.set(None);
+            }
+            return self.mark(|times| &times.connecting);
         }
-        self.mark(|times| &times.connecting);
+        // The first is tried at once.
+        self.times.connecting.set(self.times.head.get());
     }
 
     /// The target has answered.
@@ -212,8 +262,9 @@ impl Record {
     }
 
     /// The response of the target begins at the client.
-    pub(super) fn starts(&self, status: u16) {
+    pub(super) fn starts(&self, status: u16, head_bytes: usize) {
         self.status.set(status);
+        self.sent_head.set(head_bytes as u64);
         self.mark(|times| &times.started);
     }
 }
@@ -254,7 +305,13 @@ impl Text {
 }
 
 /// The exchange or connection of `record` is over: the one place where its record is complete.
-pub(super) fn complete(record: &Record, _local: &Local) {
+/// Waits where its line must not be dropped and there is no room for it.
+pub(super) async fn complete(
+    record: &Record,
+    client: &Client,
+    log: Option<&LogView>,
+    local: &Local,
+) {
     if record.mode == Some(Mode::L7)
         && record.status.get() == 0
         && let Some(kind) = record.error.get()
@@ -262,6 +319,9 @@ pub(super) fn complete(record: &Record, _local: &Local) {
         record.status.set(kind.row().logged);
     }
     record.mark(|times| &times.ended);
+    if let Some(log) = log {
+        super::log::write(record, client, log, local).await;
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +344,7 @@ mod tests {
             false,
         );
         record.answered(200);
-        record.starts(200);
+        record.starts(200, 17);
         let times = &record.times;
         let noted = [&times.first, &times.head, &times.answered, &times.started];
         assert!(noted.iter().all(|time| time.get().is_none()));

@@ -1,12 +1,13 @@
 //! One L4 client connection: bound to one target connection, never read.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Action, Mode, Retry, Stickiness};
 use crate::net::{Buffer, Socket};
 use crate::proxy_protocol::{self, Addresses};
-use crate::snapshot::{GroupView, Load, OwnedInFlight, TargetView};
+use crate::snapshot::{GroupView, Load, LogView, OwnedInFlight, TargetView};
 use crate::stickiness::source_ip;
 
 use super::connect::{self, Tried};
@@ -41,12 +42,15 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
         // No target: as a Classic ELB does, the connection is closed without a word.
         None => client.socket.reset_on_close(),
     }
-    record::complete(&record, &local);
+    let log = record.log.take();
+    record::complete(&record, &client, log.as_deref(), &local).await;
 }
 
 /// Connects to a target. Until a byte has moved, the next one may be tried.
 async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option<Bound> {
-    record.begin(Mode::L4, logs(client, local));
+    let log = log_of(client, local);
+    record.begin(Mode::L4, log.is_some());
+    record.log.replace(log);
     let mut early = Buffer::default();
     let mut destination = None;
     if proxied::is_expected(local, client.listener) {
@@ -98,12 +102,9 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option
     }
 }
 
-/// Whether the listener keeps an access log.
-fn logs(client: &Client, local: &Local) -> bool {
-    let snapshot = local.snapshot();
-    snapshot
-        .listener(client.listener)
-        .is_some_and(|listener| listener.settings.access_log.is_some())
+/// The access log of the listener. The connection holds it, since it may outlive the snapshot.
+fn log_of(client: &Client, local: &Local) -> Option<Arc<LogView>> {
+    local.snapshot().listener(client.listener)?.log.clone()
 }
 
 /// The target that the client's address is bound to, where the group binds by address. A target

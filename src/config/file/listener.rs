@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::form::{DurationText, Key, Located, Many};
+use super::access_log::AccessLog;
+use super::form::{Brief, DurationText, Key, Located, Many};
 use super::rule::{DefaultAction, Rule};
 use crate::model::RULES_PER_LISTENER_MAX;
 
@@ -55,6 +56,10 @@ pub(in crate::config) struct Listener {
     /// Server field of the responses that ringway makes itself, at most 128 bytes; "": no such
     /// field. Mode l7. Default "ringway".
     pub(in crate::config) server_header: Key<String>,
+    /// Where a line goes for each request; mode l4: for each connection. Text alone is its path.
+    /// Default: none.
+    #[schemars(extend("examples" = [{ "path": "/var/log/ringway/access.log" }]))]
+    pub(in crate::config) access_log: Key<Brief<AccessLog>>,
     /// Rules, evaluated in ascending priority; the first whose conditions all hold decides. Mode
     /// l7.
     #[serde(default)]

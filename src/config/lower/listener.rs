@@ -26,8 +26,9 @@ impl Lowering<'_, '_> {
             none.help("add a `[[listeners]]` with `name`, `address` and `default`");
         }
         self.duplicate_names(file);
-        let listeners = file.iter().map(|listener| self.listener(listener)).collect();
+        let listeners: Vec<_> = file.iter().map(|listener| self.listener(listener)).collect();
         self.clashes(file);
+        self.shared_logs(file, &listeners);
         listeners
     }
 
@@ -97,6 +98,7 @@ impl Lowering<'_, '_> {
             Limits { min: SECOND, max: Duration::from_secs(7 * 24 * 3600), odd_below: SECOND };
         self.duration(&file.client_keep_alive, &age, &mut lowered.client_keep_alive);
         self.proxy_protocol(file, &mut lowered);
+        lowered.access_log = file.access_log.as_ref().map(|log| self.access_log(log));
         self.keys_of_mode(file, &lowered);
         self.sticky_forwards(file, lowered.mode);
         lowered

@@ -14,6 +14,7 @@ use super::file::{self, DurationText, Key, Located};
 use super::values::{self, Read};
 use crate::model::{Action, GroupIndex, Listener, Mode, Model, Stickiness, Target, TargetGroup};
 
+mod access_log;
 mod action;
 mod group;
 mod listener;

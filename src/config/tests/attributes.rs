@@ -161,3 +161,96 @@ fn attributes_without_effect_are_doubted() {
 /// A rule that keeps `green` in use.
 const RULE_TO_GREEN: &str =
     "[[listeners.rules]]\npriority = 1\npath_pattern = \"/\"\nforward = \"green\"\n";
+
+#[test]
+fn mistakes_about_access_logs_are_reported_with_a_cure() {
+    let second = |first: &str, key: &str| {
+        listener(&format!(
+            "access_log = {first}\n[[listeners]]\nname = \"b\"\naddress = \"0.0.0.0:81\"\n\
+             {DEFAULT}access_log = {key}"
+        ))
+    };
+    refused(&[
+        (listener("access_log = ▸{ }"), "missing key `path`", "access.log"),
+        (listener("access_log = ▸\"access.log\""), "absolute path", "\"journal\""),
+        (listener("access_log = ▸\"/tmp/\""), "absolute path", "unix:"),
+        (listener("access_log = ▸\"/tmp\""), "/tmp is a directory", "/tmp/access.log"),
+        (
+            listener(&format!("access_log = ▸\"unix:/{}\"", "x".repeat(107))),
+            "108 bytes",
+            "at most 107",
+        ),
+        (
+            listener("access_log = { path = \"/tmp/a\", format = ▸\"clf\" }"),
+            "not a value of `format`",
+            "`combined`",
+        ),
+        (
+            listener("access_log = { path = \"/tmp/a\", rotate_bytes = ▸100 }"),
+            "out of range: 100",
+            "from 65536",
+        ),
+        (
+            listener("access_log = { path = \"/tmp/a\", rotate_every = ▸\"10ms\" }"),
+            "out of range",
+            "from 1s",
+        ),
+        (
+            second("\"/tmp/a\"", "▸{ path = \"/tmp/a\", format = \"json\" }"),
+            "`/tmp/a` has other settings in listeners[0] (line 4)",
+            "its own path",
+        ),
+    ]);
+}
+
+#[test]
+fn doubts_about_access_logs_are_warnings() {
+    let cases = [
+        (
+            listener("access_log = ▸\"/nonexistent/ringway/a\""),
+            "/nonexistent/ringway cannot be looked at",
+            "make the directory",
+        ),
+        (
+            listener("access_log = { path = \"journal\", rotate_bytes = ▸65536 }"),
+            "`rotate_bytes` has no effect on what is no file",
+            "only files",
+        ),
+        (
+            listener("access_log = { path = \"/tmp/a\", keep = ▸3 }"),
+            "`keep` has no effect",
+            "`rotate_bytes`",
+        ),
+    ];
+    for (marked, problem, help) in cases {
+        let loaded = parse(&unmark(&marked).0, "test.toml").unwrap_or_else(|f| panic!("{f}"));
+        check(&loaded.warnings, &marked, problem, help);
+    }
+}
+
+#[test]
+fn access_logs_are_read_in_their_short_and_their_long_form() {
+    use crate::model::{AccessLog, LogFormat, LogSink, Overflow, Rotation};
+    let log = |text: &str| {
+        let text = listener(&format!("access_log = {text}"));
+        parse(&text, "t").expect("valid").model.listeners[0].access_log.clone()
+    };
+    let file = |rotation| LogSink::File { path: "/tmp/a".into(), rotation };
+    let never = Rotation { bytes: None, every: None, keep: 7 };
+    let (format, overflow) = (LogFormat::Alb, Overflow::Drop);
+    assert_eq!(log("\"/tmp/a\""), Some(AccessLog { sink: file(never), format, overflow }));
+    let day = Duration::from_secs(24 * 3600);
+    let sink = file(Rotation { bytes: Some(65_536), every: Some(day), keep: 2 });
+    let (format, overflow) = (LogFormat::Json, Overflow::Block);
+    let long = "{ path = \"/tmp/a\", format = \"json\", overflow = \"block\", \
+                rotate_bytes = 65536, rotate_every = \"24h\", keep = 2 }";
+    assert_eq!(log(long), Some(AccessLog { sink, format, overflow }));
+    for (text, sink) in [
+        ("journal", LogSink::Journal),
+        ("stdout", LogSink::Stdout),
+        ("unix:/run/x", LogSink::Datagram("/run/x".into())),
+    ] {
+        let found = log(&format!("\"{text}\"")).expect("a log").sink;
+        assert_eq!((found.to_string(), found), (text.to_owned(), sink));
+    }
+}

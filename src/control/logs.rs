@@ -1,0 +1,92 @@
+//! The access logs: which are open, for which listeners.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access_log::Names;
+use crate::log_writer::Writer;
+use crate::model::{Listener, LogSink, Model};
+use crate::snapshot::{ListenerView, LogView};
+
+use super::start::StartError;
+
+/// Longest wait at the end of the process until everything is written.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for what is given up then.
+const GIVE_UP_MAX: Duration = Duration::from_millis(500);
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The writers in use, by where they write. Listeners that name the same place share one.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    writers: HashMap<LogSink, Arc<Writer>>,
+}
+
+impl Logs {
+    /// Opens what `model` asks for and is not open yet.
+    ///
+    /// # Errors
+    /// [`StartError::AccessLog`]; what has been opened stays so until [`Logs::forget_unused`].
+    pub(super) fn open(&mut self, model: &Model) -> Result<(), StartError> {
+        for log in model.listeners.iter().filter_map(|listener| listener.access_log.as_ref()) {
+            if !self.writers.contains_key(&log.sink) {
+                let fail = |source| StartError::AccessLog { place: log.sink.to_string(), source };
+                let writer = Writer::open(&log.sink).map_err(fail)?;
+                self.writers.insert(log.sink.clone(), writer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of what no listener writes to. Its thread ends with the last connection that does.
+    pub(super) fn forget_unused(&mut self, listeners: &[Option<Arc<ListenerView>>]) {
+        self.writers.retain(|_, writer| {
+            let logs = listeners.iter().flatten().filter_map(|listener| listener.log.as_ref());
+            logs.into_iter().any(|log| Arc::ptr_eq(&log.writer, writer))
+        });
+    }
+
+    /// The log of `listener`, which listens on `address`.
+    pub(super) fn view(&self, listener: &Listener, address: SocketAddr) -> Option<Arc<LogView>> {
+        let log = listener.access_log.as_ref()?;
+        let writer = self.writers.get(&log.sink)?.clone();
+        let names = Names::new(&listener.name, listener.mode, address);
+        Some(Arc::new(LogView { names, format: log.format, overflow: log.overflow, writer }))
+    }
+
+    /// Opens all files anew.
+    pub(super) fn reopen(&self) {
+        tracing::info!("opening the access logs anew");
+        self.writers.values().for_each(|writer| writer.reopen());
+    }
+
+    /// Waits until everything is written that the workers, who have ended, have handed over.
+    pub(super) async fn close(&self) {
+        let writers = || self.writers.values();
+        writers().for_each(|writer| writer.close());
+        if !self.closes_within(CLOSE_MAX).await {
+            writers().for_each(|writer| writer.give_up());
+            self.closes_within(GIVE_UP_MAX).await;
+        }
+        for writer in writers() {
+            let (place, lines) = (writer.sink(), writer.lines());
+            if !writer.is_closed() {
+                tracing::error!(%place, "the end of the access log could not be written in time");
+            } else if lines.lost > 0 {
+                tracing::error!(%place, lost = lines.lost, "lines of the access log were lost");
+            }
+        }
+    }
+
+    async fn closes_within(&self, limit: Duration) -> bool {
+        let closed = async {
+            while !self.writers.values().all(|writer| writer.is_closed()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(limit, closed).await.is_ok()
+    }
+}

@@ -1,0 +1,120 @@
+//! From the record of an exchange to its line in the access log.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::access_log::{self, Asked, Bytes, Entry, Protocol, Reason, Spans, Try};
+use crate::model::{Mode, Overflow};
+use crate::net::Tag;
+use crate::snapshot::LogView;
+
+use super::http::Client;
+use super::local::Local;
+use super::record::{Record, Text, Times};
+
+/// Hands the line of `record` to the log. Where it must not be dropped, waits for room; only the
+/// end of the worker ends that.
+pub(super) async fn write(record: &Record, client: &Client, log: &LogView, local: &Local) {
+    let writer = &log.writer;
+    let has_room = match log.overflow {
+        _ if local.pens.has_room(writer) => true,
+        Overflow::Drop => false,
+        Overflow::Block => {
+            client.alarm.tag(Tag::NONE);
+            client.alarm.within(Duration::MAX, local.pens.room(writer)).await.is_some()
+        }
+    };
+    if !has_room {
+        local.counters.access_log_dropped.add(1);
+        return local.pens.drop_line(writer);
+    }
+    local.counters.access_log_lines.add(1);
+    local.pens.write(writer, |out| {
+        with_entry(record, client, log, local, |entry| access_log::encode(log.format, entry, out));
+    });
+}
+
+fn with_entry(
+    record: &Record,
+    client: &Client,
+    log: &LogView,
+    local: &Local,
+    use_it: impl FnOnce(&Entry<'_>),
+) {
+    let text = record.text.borrow();
+    let given_up = record.given_up.borrow();
+    let times = &record.times;
+    let ended = times.ended.get().unwrap_or_else(Instant::now);
+    let first = times.first.get().unwrap_or(ended);
+    let target_status = record.target_status.get();
+    let row = record.error.get().map(|kind| kind.row());
+    use_it(&Entry {
+        listener: &log.names,
+        protocol: protocol(record),
+        client: client.peer,
+        local: local_ip(client, log),
+        connection: local.connection_number(client.peer, client.opened),
+        created: local.alarms.since_epoch(first),
+        ended: local.alarms.since_epoch(ended),
+        spans: spans(times, first, ended),
+        request: asked(&text),
+        matched: record.matched.get(),
+        action: record.action.get(),
+        group: Some(text.group.of(&text.bytes)).filter(|name| !name.is_empty()),
+        target: record.target.get().map(|(_, target)| Try { target, status: target_status }),
+        given_up: &given_up,
+        status: record.status.get(),
+        received: Bytes { all: record.received.get(), head: record.received_head.get() },
+        sent: Bytes { all: record.sent.get(), head: record.sent_head.get() },
+        trace: text.trace.of(&text.bytes),
+        location: text.location.of(&text.bytes),
+        error: row.map(|row| Reason { name: row.name, proxy_status: row.proxy_status }),
+        classification: record.class.get(),
+        // TLS listeners do not exist yet: every client speaks plainly.
+        tls: None,
+    });
+}
+
+fn protocol(record: &Record) -> Protocol {
+    match (record.mode, record.status.get()) {
+        (Some(Mode::L4), _) => Protocol::Tcp,
+        (_, 101) => Protocol::Ws,
+        _ => Protocol::Http,
+    }
+}
+
+/// The address that the client connected to.
+fn local_ip(client: &Client, log: &LogView) -> IpAddr {
+    match log.names.address.ip() {
+        any if any.is_unspecified() => {
+            client.socket.local_address().map_or(any, |address| address.ip())
+        }
+        ip => ip,
+    }
+}
+
+fn spans(times: &Times, first: Instant, ended: Instant) -> Spans {
+    let between =
+        |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+    let (sent, answered) = (times.sent.get(), times.answered.get());
+    Spans {
+        request: between(Some(first), sent),
+        connect: between(times.connecting.get(), times.connected.get()),
+        target: between(sent, answered),
+        response: between(answered, times.started.get()),
+        whole: ended.saturating_duration_since(first),
+    }
+}
+
+fn asked(text: &Text) -> Option<Asked<'_>> {
+    let of = |span: crate::message::Span| span.of(&text.bytes);
+    Some(Asked {
+        method: of(text.method),
+        target: of(text.target),
+        path_and_query: of(text.path_and_query),
+        authority: of(text.authority),
+        version: text.version?,
+        user_agent: of(text.user_agent),
+        referer: of(text.referer),
+    })
+}
