@@ -28,6 +28,16 @@ FILES = 20000
 RULES = [1, 10, 100]
 PEERS = ["haproxy", "nginx"]
 TUNED = ["haproxy-64k", "haproxy-splice", "nginx-64k"]
+# Takes datagrams as fast as they come, as a log daemon would.
+LOG_READER = """
+import os, socket, sys
+reader = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+reader.bind(sys.argv[1])
+buffer = bytearray(1 << 16)
+while os.getppid() != 1:
+    reader.recv_into(buffer)
+"""
 COLOURS = {"ringway": "#2b6cb0", "relay": "#718096", "haproxy": "#c05621", "nginx": "#2f855a"}
 
 
@@ -86,6 +96,9 @@ CASES = [
     Case("l7-rules", "L7 small, 1, 10 and 100 rules (the last matches)", 64,
          proxies=tuple(f"ringway-rules-{rules}" for rules in RULES),
          bars=(("rules", None, 1.05),), quick=True),
+    Case("l7-log", "L7 small, access log on; peers with theirs on, too", 64,
+         proxies=("ringway", "ringway-log", "haproxy-log", "nginx-log"),
+         bars=(("log", None, 1.08), ("logs", None, 0.66))),
     Case("l7-new", "L7 new connection per request", 64, new=True, bars=(better(0.92),),
          quick=True),
     Case("l7-latency", "L7 small, latency at half of the slower peer's peak", 64, kind="latency",
@@ -155,6 +168,14 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def wait_for(path):
+    end = time.monotonic() + 10
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            sys.exit(f"nobody makes {path}")
+        time.sleep(0.01)
 
 
 def descendants(pid):
@@ -238,6 +259,7 @@ class Bench:
                 f'[[listeners.rules]]\npriority = {n}\npath_pattern = "/app-{n}/*"\n'
                 'forward = "all"\n'
                 for n in [*range(1, count), 1000])
+        log = f'access_log = "{self.folder}/{name}.log"' if variant == "log" else ""
         text = f"""[server]
 workers = {self.given.workers}
 driver = "{self.given.driver}"
@@ -257,12 +279,20 @@ default = {{ forward = "all" }}
 name = "l7"
 address = "127.0.0.1:{ports['l7']}"
 default = {{ forward = "all" }}
+{log}
 {rules}"""
         return [self.programs["ringway"], "run", "--config", self.write(f"{name}.toml", text)]
 
     def haproxy(self, variant, ports, name):
         tune = "tune.bufsize 65536\n" if variant == "64k" else ""
         splice = "option splice-request\n option splice-response\n" if variant == "splice" else ""
+        log, logs = "", ""
+        if variant == "log":
+            socket_path = os.path.join(self.folder, f"{name}.sock")
+            reader = [sys.executable, "-c", LOG_READER, socket_path]
+            self.running[f"{name}-reader"] = (self.spawn(self.load_cores, reader), {})
+            wait_for(socket_path)
+            log, logs = f"log {socket_path} len 4096 local0", "log global\n option httplog"
         servers = "".join(f" server t{port} 127.0.0.1:{port}\n" for port in TARGETS)
         text = f"""global
  nbthread {self.given.workers}
@@ -270,7 +300,9 @@ default = {{ forward = "all" }}
  maxpipes 256
  tune.pipesize 1048576
  {tune}
+ {log}
 defaults
+ {logs}
  timeout connect 10s
  timeout client 300s
  timeout server 300s
@@ -303,6 +335,9 @@ backend l4
         http = "proxy_buffer_size 64k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k; " \
                "client_body_buffer_size 64k;" if variant == "64k" else ""
         stream = "proxy_buffer_size 64k;" if variant == "64k" else ""
+        log = "off"
+        if variant == "log":
+            log = f"{self.folder}/{name}.log combined buffer=64k flush=1s"
         module = "/usr/lib/nginx/modules/ngx_stream_module.so"
         load = f"load_module {module};" if os.path.exists(module) else ""
         text = f"""{load}
@@ -310,7 +345,7 @@ daemon off; worker_processes {self.given.workers}; worker_rlimit_nofile {FILES};
 pid {self.folder}/{name}.pid; error_log stderr crit;
 events {{ worker_connections {FILES}; }}
 http {{
- access_log off; tcp_nodelay on; client_max_body_size 0;
+ access_log {log}; tcp_nodelay on; client_max_body_size 0;
  keepalive_timeout 300s; keepalive_requests 1000000000;
  client_body_temp_path {self.folder}/body; proxy_temp_path {self.folder}/proxy;
  fastcgi_temp_path {self.folder}/f; uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
@@ -467,6 +502,13 @@ def verdicts(case, medians):
         if what == "rules":
             few, many = (medians[f"ringway-rules-{rules}"]["cpu"] for rules in (1, RULES[-1]))
             found.append((f"100 rules over 1 <= {bound}", many / few, many / few <= bound))
+        elif what == "log":
+            ratio = medians["ringway-log"]["cpu"] / ours["cpu"]
+            found.append((f"log on over off <= {bound}", ratio, ratio <= bound))
+        elif what == "logs":
+            best = min((f"{peer}-log" for peer in PEERS), key=lambda name: medians[name]["cpu"])
+            ratio = medians["ringway-log"]["cpu"] / medians[best]["cpu"]
+            found.append((f"log on, CPU <= {bound} of {best}", ratio, ratio <= bound))
         elif what == "bytes":
             found.append((f"<= {bound} bytes", ours["cpu"], ours["cpu"] <= bound))
         elif what == "rate":

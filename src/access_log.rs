@@ -236,14 +236,12 @@ impl Protocol {
         }
     }
 
-    /// The scheme of a URL.
+    /// The scheme of a URL; a WebSocket begins as a request for one like any other.
     fn scheme(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
-            Self::Http => "http",
-            Self::Https | Self::H2 | Self::Grpcs => "https",
-            Self::Ws => "ws",
-            Self::Wss => "wss",
+            Self::Http | Self::Ws => "http",
+            Self::Https | Self::H2 | Self::Grpcs | Self::Wss => "https",
         }
     }
 }

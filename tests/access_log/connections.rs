@@ -88,7 +88,7 @@ fn connection_without_a_target_says_why() {
     let config = Config::new("l4", vec![refusing.address()]);
     let log = Log::new();
     let balancer = log.of(config, "json").start();
-    balancer.client().rest();
+    Client::expect_no_service([127, 0, 0, 1], balancer.address("web"), b"");
     let line = json(&log);
     assert_eq!(line["error"], "connection_refused");
     assert_eq!(
@@ -98,7 +98,7 @@ fn connection_without_a_target_says_why() {
 
     let log = Log::new();
     let balancer = log.of(tcp(&[]), "json").start();
-    balancer.client().rest();
+    Client::expect_no_service([127, 0, 0, 1], balancer.address("web"), b"");
     let line = json(&log);
     assert_eq!(
         (&line["error"], &line["target"]),

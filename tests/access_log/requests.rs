@@ -169,7 +169,7 @@ fn websocket_is_on_record_when_it_ends_with_all_its_bytes() {
     drop(socket);
     let line = log.one();
     assert_eq!((line.kind.as_str(), line.elb_status), ("ws", Some(101)));
-    assert!(line.request[1].starts_with("ws://chat.example:"), "{line:?}");
+    assert!(line.request[1].starts_with("http://chat.example:"), "{line:?}");
     assert!(line.received > 100_000 && line.sent > 100_000, "{line:?}");
     assert_eq!(line.group.as_deref(), Some("home"));
 }
