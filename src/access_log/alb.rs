@@ -107,7 +107,8 @@ pub(super) fn connection(entry: &Entry<'_>, out: &mut Vec<u8>) {
 /// Appends the name of a connection.
 pub(super) fn connection_id(number: u128, out: &mut Vec<u8>) {
     out.extend_from_slice(b"TID_");
-    text::hexadecimal(number, 32, out);
+    text::hexadecimal((number >> 64) as u64, out);
+    text::hexadecimal(number as u64, out);
 }
 
 fn target(target: Option<Try>, out: &mut Vec<u8>) {
@@ -137,7 +138,7 @@ fn group(name: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(GROUP_ARN);
     text::word(name, out);
     out.push(b'/');
-    text::hexadecimal(text::id(name).into(), 16, out);
+    text::hexadecimal(text::id(name), out);
 }
 
 fn priority(matched: Matched, out: &mut Vec<u8>) {

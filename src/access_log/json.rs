@@ -152,8 +152,8 @@ fn escaped(text: &[u8], out: &mut Vec<u8>) {
         let special = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f);
         while let Some(at) = rest.iter().position(special) {
             out.extend_from_slice(&rest[..at]);
-            out.extend_from_slice(b"\\u00");
-            text::hexadecimal(rest[at].into(), 2, out);
+            let byte = rest[at];
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', text::high(byte), text::low(byte)]);
             rest = &rest[at + 1..];
         }
         out.extend_from_slice(rest);

@@ -80,47 +80,54 @@ pub(super) fn socket(address: SocketAddr, out: &mut Vec<u8>) {
 /// Appends `2026-02-03T04:05:06.123456Z` for a time since 1970.
 pub(super) fn time(since: Duration, out: &mut Vec<u8>) {
     let (year, month, day) = date(since.as_secs() / DAY_SECONDS);
-    for (number, width, end) in [(year, 4, b'-'), (month, 2, b'-'), (day, 2, b'T')] {
-        padded(number, width, out);
-        out.push(end);
-    }
-    clock(since, out);
-    out.push(b'.');
-    padded(u64::from(since.subsec_micros()), 6, out);
-    out.push(b'Z');
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    digits(year, &mut text[0..4]);
+    digits(month, &mut text[5..7]);
+    digits(day, &mut text[8..10]);
+    clock(since, &mut text[11..19]);
+    digits(since.subsec_micros(), &mut text[20..26]);
+    out.extend_from_slice(&text);
 }
 
 /// Appends `03/Feb/2026:04:05:06 +0000` for a time since 1970.
 pub(super) fn common_time(since: Duration, out: &mut Vec<u8>) {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&[u8; 3]; 12] = [
+        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
+        b"Dec",
+    ];
     let (year, month, day) = date(since.as_secs() / DAY_SECONDS);
-    padded(day, 2, out);
-    out.push(b'/');
-    out.extend_from_slice(MONTHS[(month as usize + 11) % 12].as_bytes());
-    out.push(b'/');
-    padded(year, 4, out);
-    out.push(b':');
-    clock(since, out);
-    out.extend_from_slice(b" +0000");
+    let mut text = *b"00/Mon/0000:00:00:00 +0000";
+    digits(day, &mut text[0..2]);
+    text[3..6].copy_from_slice(MONTHS[(month as usize + 11) % 12]);
+    digits(year, &mut text[7..11]);
+    clock(since, &mut text[12..20]);
+    out.extend_from_slice(&text);
+}
+
+/// Fills `place` with the last digits of `number`.
+fn digits(number: u32, place: &mut [u8]) {
+    let mut rest = number;
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
 }
 
 const DAY_SECONDS: u64 = 24 * 3600;
 
-fn clock(since: Duration, out: &mut Vec<u8>) {
-    let seconds = since.as_secs() % DAY_SECONDS;
-    padded(seconds / 3600, 2, out);
-    out.push(b':');
-    padded(seconds / 60 % 60, 2, out);
-    out.push(b':');
-    padded(seconds % 60, 2, out);
+/// Fills the digits of `00:00:00`.
+fn clock(since: Duration, place: &mut [u8]) {
+    let seconds = (since.as_secs() % DAY_SECONDS) as u32;
+    for (at, number) in [(0, seconds / 3600), (3, seconds / 60 % 60), (6, seconds % 60)] {
+        digits(number, &mut place[at..at + 2]);
+    }
 }
 
 /// Year, month and day of the day that is `days` after 1 January 1970, in the Gregorian calendar.
 ///
 /// Years are counted from 1 March, so that the leap day is the last of its year, and in cycles of
 /// 400 years, which all have the same number of days.
-fn date(days: u64) -> (u64, u64, u64) {
+fn date(days: u64) -> (u32, u32, u32) {
     const CYCLE_DAYS: u64 = 146_097;
     /// From 1 March of the year 0 to 1 January 1970.
     const OFFSET: u64 = 719_468;
@@ -132,7 +139,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     let month = (5 * day + 2) / 153;
     let day_of_month = day - (153 * month + 2) / 5 + 1;
     let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (cycle * 400 + year + next, month, day_of_month)
+    ((cycle * 400 + year + next) as u32, month as u32, day_of_month as u32)
 }
 
 /// A number for a name, the same wherever and whenever it is asked for (FNV-1a, 64 bits).
@@ -142,51 +149,52 @@ pub(super) fn id(name: &[u8]) -> u64 {
     })
 }
 
-/// Whether a byte may stand in a field as it is: visible ASCII and spaces, but for what ends or
-/// escapes a quoted field.
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
-}
-
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        plain[byte] = is_plain(byte as u8);
-        byte += 1;
-    }
-    plain
-};
-
-/// Appends text of a quoted field; every byte that is not plain as `\xHH`.
+/// Appends text of a quoted field; every byte that is not visible ASCII or a space, and those that
+/// end or escape a quoted field, as `\xHH`.
 pub(super) fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    escaped_but(text, |byte| PLAIN[usize::from(byte)], out);
+    escaped_but(text, b' ', out);
 }
 
 /// As [`escaped`], and spaces too: a word of a line, or of a quoted request.
 pub(super) fn word(text: &[u8], out: &mut Vec<u8>) {
-    escaped_but(text, |byte| byte != b' ' && PLAIN[usize::from(byte)], out);
+    escaped_but(text, b'!', out);
 }
 
-fn escaped_but(text: &[u8], is_plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| !is_plain(byte)) {
-        let byte = rest[at];
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(b"\\x");
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 0xf)]);
-        rest = &rest[at + 1..];
+/// Bytes below `lowest` are escaped.
+fn escaped_but(text: &[u8], lowest: u8, out: &mut Vec<u8>) {
+    let special = |byte: u8| (byte < lowest) | (byte > b'~') | (byte == b'"') | (byte == b'\\');
+    // All of it, without a branch per byte: almost no text needs an escape.
+    if !text.iter().fold(false, |any, &byte| any | special(byte)) {
+        return out.extend_from_slice(text);
     }
-    out.extend_from_slice(rest);
+    for &byte in text {
+        match special(byte) {
+            true => out.extend_from_slice(&[b'\\', b'x', high(byte), low(byte)]),
+            false => out.push(byte),
+        }
+    }
+}
+
+/// The first hexadecimal digit of `byte`.
+pub(super) fn high(byte: u8) -> u8 {
+    HEX[usize::from(byte >> 4)]
+}
+
+/// The last hexadecimal digit of `byte`.
+pub(super) fn low(byte: u8) -> u8 {
+    HEX[usize::from(byte & 0xf)]
 }
 
 const HEX: [u8; 16] = *b"0123456789ABCDEF";
 
-/// Appends the low `digits` hexadecimal digits of `number`.
-pub(super) fn hexadecimal(number: u128, digits: u32, out: &mut Vec<u8>) {
-    let digit = |at| HEX[(number >> (4 * at) & 0xf) as usize].to_ascii_lowercase();
-    out.extend((0..digits).rev().map(digit));
+/// Appends `number` in hexadecimal digits, all of them.
+pub(super) fn hexadecimal(number: u64, out: &mut Vec<u8>) {
+    let mut text = [0; 16];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        let digits = [high(byte), low(byte)];
+        pair.copy_from_slice(&digits.map(|digit| digit.to_ascii_lowercase()));
+    }
+    out.extend_from_slice(&text);
 }
 
 /// Appends `"text"`, or `"-"` if there is none.

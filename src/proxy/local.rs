@@ -150,8 +150,10 @@ impl Local {
     /// A number for a client connection that accepted in the tick `opened` has `peer`: the same on
     /// every call, and no other connection's.
     pub(super) fn connection_number(&self, peer: SocketAddr, opened: u32) -> u128 {
-        let half = |side: bool| u128::from(self.names.hash_one((peer, opened, side)));
-        half(false) << 64 | half(true)
+        let high = self.names.hash_one((peer, opened));
+        // Spreads the same number once more; the odd factor is that of the golden ratio.
+        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// Notes how long an exchange with a target of `group` took.
