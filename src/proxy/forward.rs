@@ -83,7 +83,7 @@ impl Exchange<'_> {
         }
         let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
         self.client.alarm.tag(Tag::NONE);
-        self.local.record(group.id, began.elapsed());
+        self.local.record(group.id, self.scratch.record.ends() - began);
         let whole = outgoing.body.is_done();
         self.local.buffers.put(outgoing.bytes);
         if whole && !self.scratch.rest.is_empty() {
@@ -122,9 +122,11 @@ impl Exchange<'_> {
             },
             epoch: local.alarms.epoch_seconds(),
             random: [local.random(), local.random()],
+            traced: Cell::default(),
         };
-        headers::request(&self.request(), &arrival, bytes.tail())?;
-        self.scratch.record.traced(bytes.filled());
+        let out = bytes.tail();
+        headers::request(&self.request(), &arrival, out)?;
+        self.scratch.record.traced(arrival.traced.get().of(out));
         Ok(Outgoing { len: bytes.len(), bytes, body: Body::of_request(self.scratch.request.body) })
     }
 

@@ -4,6 +4,7 @@
 //! Balancers") and RFC 9110 §7.6. Heads are never passed through: every line is one that we chose
 //! to write.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,6 +32,8 @@ pub(super) struct Arrival<'a> {
     pub(super) epoch: u64,
     /// Random numbers for the trace id.
     pub(super) random: [u64; 2],
+    /// Where the trace id was written, once it is.
+    pub(super) traced: Cell<Span>,
 }
 
 /// What one pass over the fields finds.
@@ -61,7 +64,9 @@ pub(super) fn request(
     out.extend_from_slice(b"Host: ");
     host(request, &survey, arrival, out);
     out.extend_from_slice(b"\r\nX-Amzn-Trace-Id: ");
+    let start = out.len();
     trace_id(request, survey.trace, arrival, out);
+    arrival.traced.set(Span::new(start, out.len()));
     out.extend_from_slice(b"\r\n");
     let head = request.head;
     encode::fields(request.bytes, &head.fields, out, |field| {

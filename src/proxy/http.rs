@@ -4,6 +4,7 @@
 //! where a request goes to a target. While no request is there, a connection holds nothing but
 //! its socket, its alarm and the state of `serve`.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -265,7 +266,8 @@ impl Exchange<'_> {
                 listener: self.listener,
                 local: self.listener.settings.address,
                 epoch: self.local.alarms.epoch_seconds(),
-                random: u128::from(self.local.random()) << 64 | u128::from(self.local.random()),
+                random: [self.local.random(), self.local.random()],
+                traced: Cell::default(),
             };
             headers::trace_id(&self.request(), brought, &arrival, out);
         });

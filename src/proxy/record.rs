@@ -67,8 +67,8 @@ pub(super) struct Record {
     pub(super) log: RefCell<Option<Arc<LogView>>>,
 }
 
-/// When what happened. Only `head` is noted in a record that is not detailed, and that only
-/// where the request is forwarded.
+/// When what happened. Only `head` and `ended` are noted in a record that is not detailed, and they
+/// only where the request is forwarded.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// The first byte of the request was read; L4: the connection was accepted.
@@ -192,18 +192,19 @@ impl Record {
         head
     }
 
-    /// The request goes out with this `head`, which was written here.
-    pub(super) fn traced(&self, head: &[u8]) {
-        if !self.detailed.get() {
-            return;
+    /// The request goes out with this trace id.
+    pub(super) fn traced(&self, id: &[u8]) {
+        if self.detailed.get() {
+            let mut text = self.text.borrow_mut();
+            text.trace = text.add(id);
         }
-        // No line before it can hold a line end of its own.
-        const NAME: &[u8] = b"\r\nX-Amzn-Trace-Id: ";
-        let Some(at) = memchr::memmem::find(head, NAME) else { return };
-        let value = &head[at + NAME.len()..];
-        let end = memchr::memchr(b'\r', value).unwrap_or(value.len());
-        let mut text = self.text.borrow_mut();
-        text.trace = text.add(&value[..end]);
+    }
+
+    /// The target has done its part, well or not. Returns when.
+    pub(super) fn ends(&self) -> Instant {
+        let now = Instant::now();
+        self.times.ended.set(Some(now));
+        now
     }
 
     /// The request is answered here; `write` makes a trace id for it from the one that it brought.
@@ -318,7 +319,11 @@ pub(super) async fn complete(
     {
         record.status.set(kind.row().logged);
     }
-    record.mark(|times| &times.ended);
+    // What a target has answered has ended already; what came after is our own answer, or a tunnel.
+    if record.error.get().is_some() || record.status.get() == 101 {
+        record.times.ended.set(None);
+    }
+    record.mark_first(|times| &times.ended);
     if let Some(log) = log {
         super::log::write(record, client, log, local).await;
     }
@@ -359,16 +364,6 @@ mod tests {
         assert!(first.is_some());
         record.mark_first(|times| &times.sent);
         assert_eq!(record.times.sent.get(), first);
-    }
-
-    #[test]
-    fn trace_id_is_that_of_our_own_line() {
-        let record = detailed();
-        let head = b"GET / HTTP/1.1\r\nX-Forwarded-For: X-Amzn-Trace-Id: no, 10.0.0.1\r\n\
-            X-Amzn-Trace-Id: Root=1-2-3\r\nHost: a\r\n\r\n";
-        record.traced(head);
-        let text = record.text.borrow();
-        assert_eq!(text.trace.of(&text.bytes), b"Root=1-2-3");
     }
 
     #[test]
