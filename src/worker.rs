@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Report};
-use crate::metrics::Counters;
+use crate::metrics::{Counter, Counters};
 use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Tag};
 use crate::proxy::{self, Local};
@@ -43,13 +43,15 @@ pub struct Setup {
     pub inbox: Inbox,
     /// What it counts.
     pub counters: Arc<Counters>,
+    /// Counts on once a second for as long as the worker's loop turns, for the watchdog.
+    pub beat: Arc<Counter>,
     /// Told once it listens, or why it cannot.
     pub ready: oneshot::Sender<io::Result<()>>,
 }
 
 /// Runs a worker on the calling thread until it is told to end.
 pub fn run(setup: Setup) {
-    let Setup { index, core, engine, listeners, snapshot, inbox, counters, ready } = setup;
+    let Setup { index, core, engine, listeners, snapshot, inbox, counters, beat, ready } = setup;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
@@ -65,6 +67,7 @@ pub fn run(setup: Setup) {
             Ok((inbox, acceptors)) => {
                 // Control may have given up meanwhile; the inbox says so.
                 let _ = ready.send(Ok(()));
+                net::spawn(sweep(local.clone(), beat));
                 serve(local, inbox, acceptors).await;
             }
             Err(error) => drop(ready.send(Err(error))),
@@ -83,7 +86,6 @@ fn open(inbox: Inbox, listeners: Vec<(ListenerId, OwnedFd)>) -> io::Result<(Open
 async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors) {
     let alarms = local.alarms.clone();
     net::spawn(async move { alarms.run().await });
-    net::spawn(sweep(local.clone()));
     for (listener, acceptor) in acceptors {
         net::spawn(accept(local.clone(), listener, acceptor));
     }
@@ -150,9 +152,10 @@ async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<M
 }
 
 /// Closes what has been idle for too long and gives memory back, for as long as the worker lives.
-async fn sweep(local: Rc<Local>) {
+async fn sweep(local: Rc<Local>, beat: Arc<Counter>) {
     loop {
         net::sleep(SWEEP).await;
+        beat.add(1);
         local.pools.sweep(local.alarms.now());
         local.trim();
         net::limits::give_memory_back();

@@ -12,6 +12,7 @@ pub mod handle;
 mod listeners;
 pub mod probe;
 mod registry;
+mod service;
 mod start;
 mod status;
 mod upgrade;
@@ -41,6 +42,7 @@ use handle::{Event, Handle};
 use listeners::Listeners;
 use probe::Prober;
 use registry::Registry;
+use service::Service;
 use start::Ground;
 use workers::Pool;
 
@@ -53,8 +55,9 @@ const PROBE_RESULTS_MAX: usize = 1024;
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
 
-/// How long client connections without a request stay open after a hand-over. A close could cross
-/// a request on its way; one that comes within this time is answered, with `Connection: close`.
+/// How long client connections without a request stay open where another process goes on. A close
+/// could cross a request on its way; one that comes within this time is answered, with
+/// `Connection: close`.
 const HANDED_OVER_GRACE: Duration = Duration::from_secs(2);
 
 /// A listener as it runs.
@@ -131,6 +134,9 @@ async fn start_actor(
     let mut inherited = Inherited::from_environment();
     let mut listeners = Listeners::default();
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
+    for address in inherited.left() {
+        tracing::warn!(%address, "no listener has the address of a socket that was handed over");
+    }
     let groups = (&[][..], model.target_groups.as_slice());
     let orders = listeners.carry_out(plan, groups, model.server.drain_timeout, now);
     let mut registry = Registry::default();
@@ -138,6 +144,7 @@ async fn start_actor(
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
     let (handle, commands) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
+    let (takes_over, health_by) = (inherit::has_predecessor(), now + FIRST_HEALTH_MAX);
     let mut actor = Actor {
         handle,
         source,
@@ -158,12 +165,15 @@ async fn start_actor(
         reweighed: now,
         successor: None,
         api: None,
+        service: Service::from_environment((!takes_over).then_some(health_by)),
+        beat: Arc::default(),
+        heir: None,
     };
     let mut sockets = orders.listen;
-    if inherit::has_predecessor() {
-        // It serves until we know which targets are healthy.
-        let listen_by = now + FIRST_HEALTH_MAX;
-        actor.successor = Some(Successor { sockets: std::mem::take(&mut sockets), listen_by });
+    if takes_over {
+        // The one before serves until we know which targets are healthy.
+        actor.successor =
+            Some(Successor { sockets: std::mem::take(&mut sockets), listen_by: health_by });
     }
     let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
@@ -260,11 +270,19 @@ impl Actor {
             End::HandedOver => tracing::info!(drain_timeout = ?limit, "handed over; draining"),
         }
         self.handle.tell(Event::Stopping { time: actor::seconds() });
+        self.service.stopping(limit);
         self.listeners.close();
-        let hurry = async { while let Heard::Reload = signals.next().await {} };
+        let heir = self.heir.take();
+        let hurry = async {
+            tokio::select! {
+                () = async { while let Heard::Reload = signals.next().await {} } => {}
+                () = upgrade::fails(heir) => {}
+            }
+        };
+        // A service manager that keeps the sockets open will pass them to the next process.
         let grace = match end {
-            End::Drain => Duration::ZERO,
-            End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
+            End::Drain if !inherit::is_activated() => Duration::ZERO,
+            End::Drain | End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
         };
         let drained = self.workers.stop(Draining { limit, grace }, hurry);
         let totals = match (end, self.api) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::mailbox;
-use crate::metrics::Counters;
+use crate::metrics::{Counter, Counters};
 use crate::model::{Server, Workers};
 use crate::net::limits;
 use crate::net::ring::{self, Engine, Unusable};
@@ -160,7 +160,7 @@ pub(super) async fn start(
     for (index, listeners) in by_worker.into_iter().enumerate() {
         let fail = |source| StartError::Worker { index, source };
         let (mailbox, inbox) = mailbox::pair().map_err(fail)?;
-        let counters = Arc::new(Counters::default());
+        let (counters, beat) = (Arc::new(Counters::default()), Arc::new(Counter::default()));
         let (ready, is_ready) = oneshot::channel();
         let setup = worker::Setup {
             index,
@@ -171,10 +171,11 @@ pub(super) async fn start(
             snapshot: snapshot.clone(),
             inbox,
             counters: counters.clone(),
+            beat: beat.clone(),
             ready,
         };
         let ended = spawn(setup).map_err(fail)?;
-        workers.push(WorkerHandle { mailbox, counters, ended });
+        workers.push(WorkerHandle { mailbox, counters, beat, ended });
         pending.push(is_ready);
     }
     for (index, ready) in pending.into_iter().enumerate() {
