@@ -304,7 +304,7 @@ install_package() {
     [ "$(inside systemctl is-enabled ringway.socket)" = disabled ] || fail 'so is its socket'
     expect_answer 'ringway is installed'
     inside test -s /usr/share/man/man1/ringway.1.gz || fail 'no man page'
-    inside bash -c '. /usr/share/bash-completion/completions/ringway; complete -p ringway' ||
+    inside bash -c '. /usr/share/bash-completion/completions/ringway; complete -p ringway >/dev/null' ||
         fail 'no completions'
 }
 
