@@ -9,9 +9,10 @@
 #                                       scripts/test-service.sh, for instance)
 #   scripts/package.sh --fast           compresses the package less
 #
-# Man pages and completions are made by the program itself (for the archive: by install.sh). Installs
-# what is missing: cargo-deb by cargo; with --static, the Rust target by rustup and musl-tools by
-# apt-get, as root or with sudo. Needs cargo; the program is built with `cargo build --release`, which takes minutes.
+# Man pages and completions are made by the program itself (for the archive: by install.sh).
+# Installs what is missing: cargo-deb by cargo; with --static, the Rust target by rustup and
+# musl-tools by apt-get, as root or with sudo. Needs cargo; the program is built with
+# `cargo build --release`, which takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

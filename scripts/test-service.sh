@@ -304,8 +304,8 @@ install_package() {
     [ "$(inside systemctl is-enabled ringway.socket)" = disabled ] || fail 'so is its socket'
     expect_answer 'ringway is installed'
     inside test -s /usr/share/man/man1/ringway.1.gz || fail 'no man page'
-    inside bash -c '. /usr/share/bash-completion/completions/ringway; complete -p ringway >/dev/null' ||
-        fail 'no completions'
+    inside bash -c '. /usr/share/bash-completion/completions/ringway
+        complete -p ringway >/dev/null' || fail 'no completions'
 }
 
 look_at_process() {
