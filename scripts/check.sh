@@ -3,7 +3,7 @@
 #
 # Steps, the fast ones first; the first that fails ends it:
 #   tools      installs by package name what is missing: a C compiler, curl, python3 with venv,
-#              wrk, oha
+#              systemd (for systemd-analyze), wrk, oha
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
@@ -15,6 +15,8 @@
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
 #   memory     idle connections and large bodies against the release build
+#   service    the package of the release build on a real systemd, in a container; where that cannot
+#              be had, it is SKIPPED with the reason
 #   docs       cargo doc, warnings are errors
 #
 # Needs cargo and, only where something is missing, apt-get as root or with sudo. Set
@@ -23,7 +25,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli conf harness_alone rolling store)
+common_tests=(cli conf harness_alone packaging rolling service store)
 driver_tests=(access_log framing http rules stop targets tcp)
 measuring_tests=(load memory)
 
@@ -61,7 +63,9 @@ as_root() {
 
 tools() {
     local command packages=()
-    local -A package=([cc]=build-essential [curl]=curl [python3]=python3 [wrk]=wrk)
+    local -A package=(
+        [cc]=build-essential [curl]=curl [python3]=python3 [systemd-analyze]=systemd [wrk]=wrk
+    )
     for command in "${!package[@]}"; do
         command -v "$command" >/dev/null || packages+=("${package[$command]}")
     done
@@ -167,6 +171,16 @@ memory() {
     cargo test --test memory -- --nocapture
 }
 
+service() {
+    local status=0
+    scripts/test-service.sh || status=$?
+    if [ "$status" -eq 77 ]; then
+        summary+=('service    SKIPPED: see above')
+        status=0
+    fi
+    return "$status"
+}
+
 step tools tools
 step format cargo fmt --check
 step lint cargo clippy --all-targets -- -D warnings
@@ -178,5 +192,6 @@ step release release_build
 step load load
 step soak soak
 step memory memory
+step service service
 step docs env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 printf '\nevery step passed in %s s\n' "$SECONDS"

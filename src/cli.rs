@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use client::{
     Alone, ClientCommand, Config, ConfigCommand, Events, Keys, KeysCommand, Layer, Mode, Reach,
-    Rules, RulesCommand, SOCKET_PATH, Status, Targets, TargetsCommand,
+    Reload, Rules, RulesCommand, SOCKET_PATH, Status, Targets, TargetsCommand,
 };
 pub use generate::{completions, man_pages};
 
@@ -123,6 +123,10 @@ EXAMPLES:
   ringway run --config my.toml        with another file
   systemctl start ringway             as a service, where the package installed one
 
+ENVIRONMENT:
+  RINGWAY_LOG   what is logged: error, warn, info (unless set), debug, trace
+  NO_COLOR      no colours if set
+
 EXIT STATUS:
   0   stopped by a signal, everything in flight finished or cut
   1   a listener could not be opened, or the kernel refused something; the message says which
@@ -167,6 +171,18 @@ pub struct Run {
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(default_value = CONFIG_PATH)]
     pub config: PathBuf,
+    /// What the log on stderr looks like
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; in the journal of systemd without a time of its own
+    Text,
+    /// One JSON object per line
+    Json,
 }
 
 /// Options of `check`.

@@ -11,7 +11,7 @@
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
 //! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
 //!   [`control`]
-//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`]
+//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`], [`log`]
 //!
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
 //! sends it to a target and the response back.
@@ -25,6 +25,7 @@ pub mod control;
 pub mod demo;
 pub mod health;
 pub mod http1;
+pub mod log;
 pub mod log_writer;
 pub mod mailbox;
 pub mod message;

@@ -1,16 +1,17 @@
 //! The `ringway` command: from the command line to an exit status.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ringway::cli::{self, Cli, Command, Format};
+use ringway::cli::{self, Cli, Command, Format, LogFormat};
 use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
 use ringway::control::{self, Source, StartError, Started};
+use ringway::log::Level;
 use ringway::overlay::{self, Keyed};
-use ringway::{client, demo, platform};
+use ringway::{client, demo, log, platform};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast::<Failure>() {
             Ok(failure) => refuse(&failure),
             Err(error) => {
-                eprintln!("ringway: {error}");
+                log::complain(Level::ERROR, &format!("ringway: {error}\n"));
                 ExitCode::FAILURE
             }
         },
@@ -48,8 +49,11 @@ fn main() -> ExitCode {
 type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
 fn run(options: &cli::Run) -> CommandResult {
+    log::start(match options.log_format {
+        LogFormat::Text => log::Form::Text,
+        LogFormat::Json => log::Form::Json,
+    });
     let (text, loaded) = config::load_with_text(&options.config)?;
-    start_log();
     for warning in &loaded.warnings {
         tracing::warn!("{}", in_one_line(warning));
     }
@@ -125,7 +129,7 @@ fn check(options: &cli::Check) -> ExitCode {
         Format::Json => say(&config::render_json(&loaded.warnings)),
         Format::Text => {
             for warning in &loaded.warnings {
-                eprintln!("{}", warning.render(color()));
+                log::complain(Level::WARN, &format!("{}\n", warning.render(color())));
             }
             let (listeners, groups) = (&loaded.model.listeners, &loaded.model.target_groups);
             let file = options.config.display();
@@ -143,7 +147,8 @@ fn check(options: &cli::Check) -> ExitCode {
 /// What was changed at run time over the file, a line each. The whole has to be good as well.
 fn changes_over(path: &Path, loaded: &Loaded) -> Result<Vec<String>, Failure> {
     let Some(dir) = &loaded.model.server.state_dir else { return Ok(Vec::new()) };
-    let unreadable = |error: &dyn std::fmt::Display| eprintln!("warning: {error}");
+    let unreadable =
+        |error: &dyn std::fmt::Display| log::complain(Level::WARN, &format!("warning: {error}\n"));
     let mut overlay = match overlay::store::load(dir) {
         Ok(overlay) => overlay,
         Err(error) => {
@@ -161,7 +166,7 @@ fn changes_over(path: &Path, loaded: &Loaded) -> Result<Vec<String>, Failure> {
 }
 
 fn refuse(failure: &Failure) -> ExitCode {
-    eprint!("{}", failure.render(color()));
+    log::complain(Level::ERROR, &failure.render(color()));
     exit_of(failure)
 }
 
@@ -170,8 +175,7 @@ fn exit_of(failure: &Failure) -> ExitCode {
 }
 
 fn color() -> Color {
-    let wanted = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    if wanted { Color::On } else { Color::Off }
+    if log::has_color() { Color::On } else { Color::Off }
 }
 
 fn print(text: &str) -> CommandResult {
@@ -182,15 +186,4 @@ fn print(text: &str) -> CommandResult {
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RINGWAY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color() == Color::On)
-        .with_target(false)
-        .init();
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::log_writer::Pens;
 use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Peers, Report};
-use crate::metrics::Counters;
+use crate::metrics::{Counter, Counters};
 use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Listening, Socket, Tag};
 use crate::proxy::{self, Local};
@@ -47,13 +47,16 @@ pub struct Setup {
     pub counters: Arc<Counters>,
     /// The workers of the process.
     pub peers: Peers,
+    /// Counts on once a second for as long as the worker's loop turns, for the watchdog.
+    pub beat: Arc<Counter>,
     /// Told once it listens, or why it cannot.
     pub ready: oneshot::Sender<io::Result<()>>,
 }
 
 /// Runs a worker on the calling thread until it is told to end.
 pub fn run(setup: Setup) {
-    let Setup { index, core, engine, listeners, snapshot, inbox, counters, peers, ready } = setup;
+    let Setup { index, core, engine, listeners, snapshot, inbox, counters, peers, beat, ready } =
+        setup;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
@@ -70,6 +73,7 @@ pub fn run(setup: Setup) {
                 let _ = ready.send(Ok(()));
                 let local = Rc::new(Local::new(engine, snapshot, counters, pens));
                 net::spawn(take_batches_back(local.clone(), room));
+                net::spawn(sweep(local.clone(), beat));
                 serve(local, inbox, acceptors, Rc::new(peers)).await;
             }
             Err(error) => drop(ready.send(Err(error))),
@@ -113,7 +117,6 @@ async fn tick(local: Rc<Local>) {
 
 async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, peers: Rc<Peers>) {
     net::spawn(tick(local.clone()));
-    net::spawn(sweep(local.clone()));
     for (listener, acceptor) in acceptors {
         net::spawn(accept(local.clone(), listener, acceptor, peers.clone()));
     }
@@ -191,9 +194,10 @@ async fn drained(local: &Local, inbox: &mut OpenInbox, end: Instant) -> Option<M
 }
 
 /// Closes what has been idle for too long and gives memory back, for as long as the worker lives.
-async fn sweep(local: Rc<Local>) {
+async fn sweep(local: Rc<Local>, beat: Arc<Counter>) {
     loop {
         net::sleep(SWEEP).await;
+        beat.add(1);
         local.pools.sweep(local.alarms.now());
         local.trim();
         net::limits::give_memory_back();

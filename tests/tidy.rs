@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("metrics", &[]),
     ("cli", &[]),
+    ("log", &[]),
     ("routing", &["message", "model"]),
     ("balance", &["model"]),
     ("health", &["model"]),
@@ -65,11 +66,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "worker",
         ],
     ),
-    ("client", &["cli", "config", "control"]),
+    ("client", &["cli", "config", "control", "log"]),
     ("demo", &[]),
     ("platform", &["model", "net"]),
     ("lib", &[]),
-    ("main", &["cli", "client", "config", "control", "demo", "overlay", "platform"]),
+    ("main", &["cli", "client", "config", "control", "demo", "log", "overlay", "platform"]),
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.

@@ -83,8 +83,9 @@ pub enum ClientCommand {
     #[command(after_long_help = help!(
         "ringway reload"
         "ringway check && ringway reload"
+        "ringway reload --or-upgrade         what systemctl reload does"
     ))]
-    Reload(Alone),
+    Reload(Reload),
     /// Stop gently, as on SIGTERM
     ///
     /// Listeners close at once, what is in flight may finish within `drain_timeout`.
@@ -121,6 +122,19 @@ pub enum ClientCommand {
 /// Options of a command that has none of its own.
 #[derive(Debug, Args)]
 pub struct Alone {
+    /// How ringway is reached.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Options of `reload`.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// Hand over to a new process instead where the program itself has been replaced
+    ///
+    /// A new process reads the file too.
+    #[arg(long)]
+    pub or_upgrade: bool,
     /// How ringway is reached.
     #[command(flatten)]
     pub reach: Reach,
@@ -365,7 +379,8 @@ impl ClientCommand {
             Self::Targets(options) => &options.reach,
             Self::Rules(options) => &options.reach,
             Self::Mode(options) => &options.reach,
-            Self::Reload(options) | Self::Drain(options) | Self::Upgrade(options) => &options.reach,
+            Self::Reload(options) => &options.reach,
+            Self::Drain(options) | Self::Upgrade(options) => &options.reach,
             Self::Keys(options) => &options.reach,
             Self::Events(options) => &options.reach,
             Self::Config(options) => &options.reach,

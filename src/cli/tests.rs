@@ -32,7 +32,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 /// What a command line means, in words that a table can hold.
 fn meaning(line: &str) -> Result<String, ErrorKind> {
     Ok(match parse(line).map_err(|error| error.kind())?.command {
-        Command::Run(run) => format!("run {}", run.config.display()),
+        Command::Run(run) => format!("run {} {:?}", run.config.display(), run.log_format),
         Command::Check(check) => format!("check {} {:?}", check.config.display(), check.format),
         Command::Demo => "demo".into(),
         Command::Version => "version".into(),
@@ -50,6 +50,7 @@ fn client_meaning(command: &ClientCommand) -> String {
         ClientCommand::Targets(targets) => format!("targets {:?}", targets.command),
         ClientCommand::Rules(rules) => format!("rules {:?}", rules.command),
         ClientCommand::Mode(mode) => format!("mode {} {:?}", mode.listener, mode.mode),
+        ClientCommand::Reload(reload) if reload.or_upgrade => "reload or upgrade".into(),
         ClientCommand::Reload(_) => "reload".into(),
         ClientCommand::Drain(_) => "drain".into(),
         ClientCommand::Upgrade(_) => "upgrade".into(),
@@ -72,6 +73,7 @@ fn client_command_lines_mean_what_the_help_says() {
         ("status --watch --json", "status Some(1.0) true"),
         ("status --watch=0.5 --socket /s", "status Some(0.5) false at /s"),
         ("reload --url http://h:1 --token-file t", "reload at http://h:1 at t"),
+        ("reload --or-upgrade --socket /s", "reload or upgrade at /s"),
         ("targets --socket /s list g", "targets List { group: \"g\", json: false } at /s"),
         ("targets list g --json --socket /s", "targets List { group: \"g\", json: true } at /s"),
         (
@@ -112,9 +114,9 @@ fn the_definition_is_sound() {
 #[test]
 fn command_lines_mean_what_the_help_says() {
     let cases = [
-        ("ringway run", "run /etc/ringway/ringway.toml"),
-        ("ringway run --config a.toml", "run a.toml"),
-        ("ringway run -c a.toml", "run a.toml"),
+        ("ringway run", "run /etc/ringway/ringway.toml Text"),
+        ("ringway run --config a.toml", "run a.toml Text"),
+        ("ringway run -c a.toml --log-format json", "run a.toml Json"),
         ("ringway check", "check /etc/ringway/ringway.toml Text"),
         ("ringway check --format json --config=b", "check b Json"),
         ("ringway demo", "demo"),

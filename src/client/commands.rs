@@ -47,6 +47,9 @@ pub(super) async fn carry_out(
             let done = format!("listener {} is {mode}", options.listener);
             change(client, question, &done, output).await
         }
+        ClientCommand::Reload(options) if options.or_upgrade && is_replaced(client).await? => {
+            upgrade(client, output).await
+        }
         ClientCommand::Reload(_) => {
             change(client, Question::new(Method::POST, "/v1/reload"), "reloaded", output).await
         }
@@ -54,11 +57,7 @@ pub(super) async fn carry_out(
             client.ask_bytes(Question::new(Method::POST, "/v1/drain")).await?;
             Ok(output.say("draining: it ends once nothing is in flight\n")?)
         }
-        ClientCommand::Upgrade(_) => {
-            let question = Question::new(Method::POST, "/v1/upgrade").wait(UPGRADE_WAIT);
-            let Upgraded { pid } = client.ask(question).await?;
-            Ok(output.say(&format!("process {pid} has taken over\n"))?)
-        }
+        ClientCommand::Upgrade(_) => upgrade(client, output).await,
         ClientCommand::Keys(options) => match options.command {
             KeysCommand::Rotate => {
                 client.ask_bytes(Question::new(Method::POST, "/v1/keys/rotate")).await?;
@@ -68,6 +67,18 @@ pub(super) async fn carry_out(
         ClientCommand::Events(options) => events::show(client, options.json, output).await,
         ClientCommand::Config(options) => show_config(client, options.command, output).await,
     }
+}
+
+/// Whether the program's file is another one than what runs.
+async fn is_replaced(client: &Client) -> Result<bool, Trouble> {
+    let status: Status = client.ask(Question::new(Method::GET, "/v1/status")).await?;
+    Ok(status.program_changed)
+}
+
+async fn upgrade(client: &Client, output: &mut Output<'_>) -> Result<(), Trouble> {
+    let question = Question::new(Method::POST, "/v1/upgrade").wait(UPGRADE_WAIT);
+    let Upgraded { pid } = client.ask(question).await?;
+    Ok(output.say(&format!("process {pid} has taken over\n"))?)
 }
 
 /// Asks for a change, and tells that it is `done`.

@@ -22,6 +22,7 @@ use std::io::{self, IsTerminal};
 use crate::cli::ClientCommand;
 use crate::config::Color;
 use crate::control::api::Problem;
+use crate::log;
 use connect::Client;
 use look::Output;
 
@@ -45,7 +46,7 @@ pub fn run(command: &ClientCommand) -> u8 {
     match result {
         Ok(()) => 0,
         Err(trouble) => {
-            eprint!("{}", trouble.render(color(io::stderr().is_terminal())));
+            log::complain(log::Level::ERROR, &trouble.render(color(io::stderr().is_terminal())));
             trouble.exit_status()
         }
     }

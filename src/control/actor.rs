@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Failure, Loaded};
 use crate::health::Transition;
+use crate::metrics::Counter;
 use crate::model::{Action, Listener, Model, Server};
 use crate::net::inherit::Inherited;
 use crate::overlay::store::Store;
@@ -24,6 +25,7 @@ use super::listeners::{Listeners, Placed};
 use super::logs::Logs;
 use super::probe::{ProbeResult, Prober};
 use super::registry::Registry;
+use super::service::Service;
 use super::start::Ground;
 use super::workers::Pool;
 
@@ -55,6 +57,12 @@ pub(super) struct Actor {
     pub(super) successor: Option<Successor>,
     /// The doors of the control API, where it has any.
     pub(super) api: Option<Servers>,
+    /// The service manager, and what it has been told.
+    pub(super) service: Service,
+    /// Counts on at each tick, for the watchdog.
+    pub(super) beat: Arc<Counter>,
+    /// The process that has taken over: tells when it has failed.
+    pub(super) heir: Option<oneshot::Receiver<()>>,
 }
 
 /// What a process that takes over has still to do: listen, once it knows the health of targets.
@@ -100,6 +108,7 @@ impl Actor {
     /// Serves until something ends it.
     pub(super) async fn run(&mut self, inputs: &mut Inputs) -> End {
         self.refresh_probes();
+        self.service.watch(self.workers.beats(), self.beat.clone());
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -170,7 +179,9 @@ impl Actor {
 
     /// Reads the operator's file again.
     async fn reload(&mut self) -> Result<Changed, ChangeError> {
+        self.service.reloading();
         let result = self.try_reload().await;
+        self.service.reloaded(result.is_ok());
         self.announce("file", &result);
         result
     }
@@ -312,6 +323,7 @@ impl Actor {
         if let Some(successor) = self.successor.take_if(due) {
             self.workers.listen(successor.sockets);
             super::tell_predecessor();
+            self.service.took_over(now, &self.serves());
         }
     }
 
@@ -319,6 +331,7 @@ impl Actor {
     async fn tick(&mut self) {
         let now = Instant::now();
         self.take_over(now);
+        self.tell_service(now);
         let over = self.listeners.forget(now);
         let mut changed = !over.is_empty();
         if changed {

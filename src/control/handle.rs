@@ -173,6 +173,9 @@ pub struct Status {
     pub generation: u64,
     /// The operator's file.
     pub config_file: String,
+    /// Whether the program's file is another one than what runs, so that an upgrade would start it.
+    #[serde(default)]
+    pub program_changed: bool,
     /// `io_uring` or `epoll`.
     pub driver: String,
     /// Whether the process drains.

@@ -4,6 +4,7 @@
 //! on the same address keeps its sockets. Each worker has a socket of its own; control keeps a
 //! duplicate of each, so that they can be handed to a new process.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -242,7 +243,7 @@ fn view(
     Arc::new(ListenerView::new(id, Listener { address, ..settings }, retired, log))
 }
 
-/// Opens a listener's sockets, one per worker at least; those of the process before come first.
+/// Opens a listener's sockets, one per worker at least; those that were handed over come first.
 /// `shared`: another listener of ours has the port, on another address or until a moment ago.
 fn open(
     listener: &Listener,
@@ -264,8 +265,17 @@ fn open(
     if let Some(socket) = sockets.first() {
         address = net::address_of(socket).map_err(fail)?;
     }
+    let given = sockets.len();
     while sockets.len() < workers {
-        let socket = net::bind(address).map_err(fail)?;
+        let socket = match net::bind(address) {
+            // The service manager's sockets admit no others beside them: they are another user's,
+            // or lack ReusePort=yes. Then workers share them, and the queue of each.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && given > 0 => {
+                sockets[sockets.len() % given].try_clone()
+            }
+            opened => opened,
+        };
+        let socket = socket.map_err(fail)?;
         address = net::address_of(&socket).map_err(fail)?;
         sockets.push(socket);
     }

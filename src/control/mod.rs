@@ -13,6 +13,7 @@ mod listeners;
 mod logs;
 pub mod probe;
 mod registry;
+mod service;
 mod start;
 mod status;
 mod upgrade;
@@ -43,6 +44,7 @@ use listeners::Listeners;
 use logs::Logs;
 use probe::Prober;
 use registry::Registry;
+use service::Service;
 use start::Ground;
 use workers::Pool;
 
@@ -55,8 +57,9 @@ const PROBE_RESULTS_MAX: usize = 1024;
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
 
-/// How long client connections without a request stay open after a hand-over. A close could cross
-/// a request on its way; one that comes within this time is answered, with `Connection: close`.
+/// How long client connections without a request stay open where another process goes on. A close
+/// could cross a request on its way; one that comes within this time is answered, with
+/// `Connection: close`.
 const HANDED_OVER_GRACE: Duration = Duration::from_secs(2);
 
 /// A listener as it runs.
@@ -135,6 +138,9 @@ async fn start_actor(
     let mut logs = Logs::default();
     logs.open(&model)?;
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
+    for address in inherited.left() {
+        tracing::warn!(%address, "no listener has the address of a socket that was handed over");
+    }
     let groups = (&[][..], model.target_groups.as_slice());
     let orders = listeners.carry_out(plan, groups, &logs, model.server.drain_timeout, now);
     let mut registry = Registry::default();
@@ -142,6 +148,7 @@ async fn start_actor(
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
     let (handle, commands) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
+    let (takes_over, health_by) = (inherit::has_predecessor(), now + FIRST_HEALTH_MAX);
     let mut actor = Actor {
         handle,
         source,
@@ -163,12 +170,15 @@ async fn start_actor(
         reweighed: now,
         successor: None,
         api: None,
+        service: Service::from_environment((!takes_over).then_some(health_by)),
+        beat: Arc::default(),
+        heir: None,
     };
     let mut sockets = orders.listen;
-    if inherit::has_predecessor() {
-        // It serves until we know which targets are healthy.
-        let listen_by = now + FIRST_HEALTH_MAX;
-        actor.successor = Some(Successor { sockets: std::mem::take(&mut sockets), listen_by });
+    if takes_over {
+        // The one before serves until we know which targets are healthy.
+        actor.successor =
+            Some(Successor { sockets: std::mem::take(&mut sockets), listen_by: health_by });
     }
     let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
@@ -265,19 +275,27 @@ impl Actor {
             End::HandedOver => tracing::info!(drain_timeout = ?limit, "handed over; draining"),
         }
         self.handle.tell(Event::Stopping { time: actor::seconds() });
+        self.service.stopping(limit);
         self.listeners.close();
+        let heir = self.heir.take();
         let hurry = async {
-            loop {
-                match signals.next().await {
-                    Heard::Stop => return,
-                    Heard::Reload => {}
-                    Heard::ReopenLogs => self.logs.reopen(),
-                }
+            tokio::select! {
+                () = async {
+                    loop {
+                        match signals.next().await {
+                            Heard::Stop => return,
+                            Heard::Reload => {}
+                            Heard::ReopenLogs => self.logs.reopen(),
+                        }
+                    }
+                } => {}
+                () = upgrade::fails(heir) => {}
             }
         };
+        // A service manager that keeps the sockets open will pass them to the next process.
         let grace = match end {
-            End::Drain => Duration::ZERO,
-            End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
+            End::Drain if !inherit::is_activated() => Duration::ZERO,
+            End::Drain | End::HandedOver => HANDED_OVER_GRACE.min(limit / 2),
         };
         let drained = self.workers.stop(Draining { limit, grace }, hurry);
         let totals = match (end, self.api) {

@@ -207,6 +207,18 @@ impl Registry {
         entries.any(|entry| entry.health.state() == State::Initial)
     }
 
+    /// How many targets are healthy, and how many there are, of those that are in use and do not
+    /// drain.
+    pub(super) fn healthy(&self) -> (usize, usize) {
+        let entries = self.groups.values().flat_map(|group| group.targets.values());
+        let states = entries.map(|entry| entry.health.state());
+        states.fold((0, 0), |(healthy, all), state| match state {
+            State::Healthy => (healthy + 1, all + 1),
+            State::Initial | State::Unhealthy => (healthy, all + 1),
+            State::Unused | State::Draining => (healthy, all),
+        })
+    }
+
     /// Notes that the probes just asked for have begun.
     pub(super) fn probing_began(&mut self) {
         for entry in self.groups.values_mut().flat_map(|group| group.targets.values_mut()) {

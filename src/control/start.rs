@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{self, Peer, Peers};
+use crate::metrics::Counter;
 use crate::model::{Server, Workers};
 use crate::net::limits;
 use crate::net::ring::{self, Engine, Unusable};
@@ -193,6 +194,7 @@ pub(super) async fn start(
         let fail = |source| StartError::Worker { index, source };
         let Peer { mailbox, counters } = &peers[index];
         let (mailbox, counters) = (mailbox.clone(), counters.clone());
+        let beat = Arc::new(Counter::default());
         let (ready, is_ready) = oneshot::channel();
         let setup = worker::Setup {
             index,
@@ -204,10 +206,11 @@ pub(super) async fn start(
             inbox,
             counters: counters.clone(),
             peers: Peers::new(index, peers.clone()),
+            beat: beat.clone(),
             ready,
         };
         let ended = spawn(setup).map_err(fail)?;
-        workers.push(WorkerHandle { mailbox, counters, ended });
+        workers.push(WorkerHandle { mailbox, counters, beat, ended });
         pending.push(is_ready);
     }
     for (index, ready) in pending.into_iter().enumerate() {

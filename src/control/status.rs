@@ -1,4 +1,7 @@
-//! Everything that an operator looks at, gathered from the actor and the workers.
+//! Everything that an operator looks at, gathered from the actor and the workers; for the service
+//! manager in one line.
+
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -26,6 +29,7 @@ impl Actor {
             uptime_seconds: self.started.elapsed().as_secs(),
             generation: self.generation,
             config_file: file.unwrap_or_else(|| "built in".into()),
+            program_changed: self.source.program_changed(),
             driver: self.ground.engine.driver().into(),
             draining: self.draining,
             totals,
@@ -38,6 +42,26 @@ impl Actor {
                 })
                 .collect(),
         }
+    }
+
+    /// Tells the service manager what it does not know yet.
+    pub(super) fn tell_service(&mut self, now: Instant) {
+        self.beat.add(1);
+        if self.service.is_due(now) {
+            let serves = self.serves();
+            self.service.tick(now, !self.registry.has_initial(), serves);
+        }
+    }
+
+    /// What is served, in one line.
+    pub(super) fn serves(&self) -> String {
+        let listeners = self.listeners.live().count();
+        let (healthy, targets) = self.registry.healthy();
+        let (workers, driver) = (self.workers.len(), self.ground.engine.driver());
+        format!(
+            "{listeners} listeners, {workers} workers on {driver}, {healthy} of {targets} targets \
+             healthy"
+        )
     }
 
     fn listener_statuses(&self) -> Vec<ListenerStatus> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{Draining, Mailbox, Message, Report};
-use crate::metrics::{Counters, Latencies, Totals};
+use crate::metrics::{Counter, Counters, Latencies, Totals};
 use crate::snapshot::{ListenerId, Snapshot, TargetId};
 
 use super::handle::Counts;
@@ -21,6 +21,7 @@ const END_GRACE: Duration = Duration::from_secs(2);
 pub(super) struct WorkerHandle {
     pub(super) mailbox: Mailbox,
     pub(super) counters: Arc<Counters>,
+    pub(super) beat: Arc<Counter>,
     pub(super) ended: oneshot::Receiver<()>,
 }
 
@@ -34,6 +35,11 @@ impl Pool {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// What each counts on for as long as its loop turns.
+    pub(super) fn beats(&self) -> Vec<Arc<Counter>> {
+        self.0.iter().map(|worker| worker.beat.clone()).collect()
     }
 
     /// Mails `snapshot`; what it returns resolves once every worker acts on it.

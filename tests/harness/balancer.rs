@@ -25,7 +25,13 @@ impl Ringway {
     /// Starts `ringway` with these arguments.
     pub fn spawn(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments);
+        Self::spawn_as(command)
+    }
+
+    /// Starts `command`, which is or becomes `ringway`.
+    pub fn spawn_as(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start ringway");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (send, lines) = channel();
@@ -96,7 +102,7 @@ impl Ringway {
 
 /// The program under test: the one that cargo built along with the tests, or the release build that
 /// `RINGWAY_RELEASE_BIN` names.
-fn binary() -> String {
+pub fn binary() -> String {
     std::env::var("RINGWAY_RELEASE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringway").into())
 }
 
@@ -133,10 +139,16 @@ pub struct Balancer {
 impl Balancer {
     /// Starts `ringway run` with this configuration and waits until it is ready.
     pub fn start(config: &str) -> Self {
+        Self::start_as(config, Command::new(binary()))
+    }
+
+    /// The same by `command`, which is or becomes `ringway` and gets the arguments.
+    pub fn start_as(config: &str, mut command: Command) -> Self {
         let mut file = NamedTempFile::new().expect("temporary file");
         file.write_all(config.as_bytes()).expect("write config");
         let path = file.path().to_str().expect("UTF-8 path");
-        let mut process = Ringway::spawn(&["run", "--config", path]);
+        command.args(["run", "--config", path]);
+        let mut process = Ringway::spawn_as(command);
         let mut addresses = HashMap::new();
         let ready = loop {
             let Some(line) = process.line() else {

@@ -25,7 +25,7 @@ mod target;
 use std::time::Duration;
 
 pub use api::Api;
-pub use balancer::{Balancer, Ringway, shell};
+pub use balancer::{Balancer, Ringway, binary, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
 pub use control::{Answer, Control, FastTarget, Seen, strict_client};

@@ -190,6 +190,7 @@ async fn failures_have_their_exit_status_and_a_cure() {
             "ringway: there is no target group `blgo`\n  = help: did you mean `blog`?\n",
         ),
         ("upgrade", 1, "ringway: no such binary; install it\n"),
+        ("reload --or-upgrade", 1, "ringway: no such binary; install it\n"),
         (
             "rules put web 10 nonsense",
             2,

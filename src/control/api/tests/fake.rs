@@ -204,6 +204,7 @@ pub(crate) fn status() -> Status {
         uptime_seconds: 93_784,
         generation: 7,
         config_file: "/etc/ringway/ringway.toml".into(),
+        program_changed: true,
         driver: "io_uring".into(),
         draining: false,
         totals: counts(3),
