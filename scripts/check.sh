@@ -15,6 +15,7 @@
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
 #   memory     idle connections and large bodies against the release build
+#   scale      a thousand target groups in the release build
 #   docs       cargo doc, warnings are errors
 #
 # Needs cargo and, only where something is missing, apt-get as root or with sudo. Set
@@ -25,7 +26,7 @@ cd "$(dirname "$0")/.."
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
 common_tests=(cli conf harness_alone rolling store)
 driver_tests=(framing http rules stop targets tcp)
-measuring_tests=(load memory)
+measuring_tests=(load memory scale)
 
 current=none
 summary=()
@@ -167,6 +168,10 @@ memory() {
     cargo test --test memory -- --nocapture
 }
 
+scale() {
+    cargo test --test scale -- --nocapture
+}
+
 step tools tools
 step format cargo fmt --check
 step lint cargo clippy --all-targets -- -D warnings
@@ -178,5 +183,6 @@ step release release_build
 step load load
 step soak soak
 step memory memory
+step scale scale
 step docs env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 printf '\nevery step passed in %s s\n' "$SECONDS"
