@@ -15,6 +15,7 @@
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
 #   memory     idle connections and large bodies against the release build
+#   scale      a thousand target groups in the release build
 #   service    the package of the release build on a real systemd, in a container; where that cannot
 #              be had, it is SKIPPED with the reason
 #   docs       cargo doc, warnings are errors
@@ -27,7 +28,7 @@ cd "$(dirname "$0")/.."
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
 common_tests=(cli conf harness_alone packaging rolling service store)
 driver_tests=(access_log framing http rules stop targets tcp)
-measuring_tests=(load memory)
+measuring_tests=(load memory scale)
 
 current=none
 summary=()
@@ -181,6 +182,10 @@ service() {
     return "$status"
 }
 
+scale() {
+    cargo test --test scale -- --nocapture
+}
+
 step tools tools
 step format cargo fmt --check
 step lint cargo clippy --all-targets -- -D warnings
@@ -192,6 +197,7 @@ step release release_build
 step load load
 step soak soak
 step memory memory
+step scale scale
 step service service
 step docs env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 printf '\nevery step passed in %s s\n' "$SECONDS"

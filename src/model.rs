@@ -135,7 +135,7 @@ pub enum Driver {
 }
 
 /// Targets that share an algorithm, time limits and health check.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TargetGroup {
     /// Unique name.
     pub name: String,

@@ -202,6 +202,15 @@ fn one_process_writes_at_a_time_and_can_hand_over() {
 }
 
 #[test]
+fn what_is_handed_over_is_what_was_there() {
+    let text = store::text_of(&numbered(7));
+    assert_eq!(store::overlay_of(text.as_bytes()), Ok(numbered(7)));
+    let text = text.replace("\"version\": 1", "\"version\": 2");
+    let error = store::overlay_of(text.as_bytes()).unwrap_err();
+    assert!(error.contains("version 2, while this ringway knows version 1"), "{error}");
+}
+
+#[test]
 fn a_state_directory_that_is_a_file_is_an_error_with_a_cure() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");

@@ -93,7 +93,8 @@ pub enum ClientCommand {
     Drain(Alone),
     /// Hand over to a new process of the same path, without a lost connection
     ///
-    /// The listening sockets go to the new process. Returns once it is ready; the old one drains.
+    /// The listening sockets go to the new process, and so does what was changed at run time.
+    /// Returns once it is ready; the old one drains.
     #[command(after_long_help = help!(
         "ringway upgrade                     after the package was upgraded"
     ))]

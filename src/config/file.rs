@@ -52,7 +52,8 @@ pub(super) struct Server {
     /// How long a stop waits for what is in flight, 0s to 1h. Default "30s".
     pub(super) drain_timeout: Key<DurationText>,
     /// Directory for what must outlast the process: changes made through the control API and the
-    /// key of stickiness cookies. Default: none, and both end with the process.
+    /// key of stickiness cookies. Default: none, and both end with the process; an upgrade hands on
+    /// the changes even then, but not the key.
     #[schemars(extend("examples" = ["/var/lib/ringway"]))]
     pub(super) state_dir: Key<String>,
     /// Where the control API listens. Default: the Unix socket /run/ringway/control.sock, if it can

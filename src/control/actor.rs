@@ -1,48 +1,67 @@
 //! The one task that owns the model, the health of targets and what is kept of both. Everything
-//! else asks it through a [`Handle`]; what it decides, it publishes to the workers.
+//! else asks it through a [`Handle`](super::handle::Handle); what it decides, it publishes to the
+//! workers.
+//!
+//! Nothing that waits is in its way: of all orders one is under way (`change`, `upgrade`), and
+//! while that waits for the disk, for workers or for a new process, the loop goes on with probe
+//! results, with what time brings, and with questions. So the actor is in a [`RefCell`], which
+//! neither of the two holds across a wait. Start with [`run`].
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Failure, Loaded};
 use crate::health::Transition;
 use crate::metrics::Counter;
-use crate::model::{Action, Listener, Model, Server};
-use crate::net::inherit::Inherited;
+use crate::model::{Action, Listener, Model};
 use crate::overlay::store::Store;
-use crate::overlay::{Change, Keyed, Overlay, Refusal};
+use crate::overlay::{Keyed, Overlay};
 use crate::snapshot::Snapshot;
 use crate::stickiness::Keys;
 
 use super::api::Servers;
-use super::handle::{ChangeError, Changed, Command, Effective, Event, Handle};
+use super::change;
+use super::flips::Flips;
+use super::handle::{Effective, Event, Inbox, Order, Question};
 use super::listeners::{Listeners, Placed};
 use super::logs::Logs;
+use super::news::News;
 use super::probe::{ProbeResult, Prober};
-use super::registry::Registry;
+use super::registry::{self, Registry};
 use super::service::Service;
 use super::start::Ground;
 use super::workers::Pool;
 
 /// How often time-driven things are looked at: draining, leases, ejections, slow starts.
 const TICK: Duration = Duration::from_millis(100);
+/// Most probe results that one snapshot brings to the workers.
+const PROBES_AT_ONCE_MAX: usize = 256;
+/// How long a stop waits for the order under way. One that takes longer is given up: whoever
+/// gave it hears that the process ends.
+const ORDER_GRACE: Duration = Duration::from_secs(1);
 
 /// What there is to know of the process and to decide for it.
 pub(super) struct Actor {
-    pub(super) handle: Handle,
+    pub(super) news: News,
     pub(super) source: Source,
     pub(super) ground: Ground,
     pub(super) started: Instant,
     pub(super) generation: u64,
     pub(super) draining: bool,
     pub(super) model: Model,
-    pub(super) file: Keyed,
-    pub(super) overlay: Overlay,
+    pub(super) file: Arc<Keyed>,
+    /// What was changed over the file.
+    pub(super) overlay: Arc<Overlay>,
+    /// Both in one, keyed: the effective configuration.
+    pub(super) whole: Arc<Value>,
+    /// The right to write to the state directory; elsewhere while that is done.
     pub(super) store: Option<Store>,
     pub(super) keys: Arc<Keys>,
     pub(super) registry: Registry,
@@ -50,9 +69,11 @@ pub(super) struct Actor {
     pub(super) logs: Logs,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
+    pub(super) flips: Flips,
     /// Who waits until targets have nothing in flight.
     pub(super) waiting: Vec<Waiting>,
     pub(super) reweighed: Instant,
+    pub(super) due: Due,
     /// What a process that takes over has still to do.
     pub(super) successor: Option<Successor>,
     /// The doors of the control API, where it has any.
@@ -63,6 +84,16 @@ pub(super) struct Actor {
     pub(super) beat: Arc<Counter>,
     /// The process that has taken over: tells when it has failed.
     pub(super) heir: Option<oneshot::Receiver<()>>,
+}
+
+/// Orders that nobody gives through a handle; carried out before any other.
+pub(super) struct Due {
+    /// The operator's file is to be read again.
+    reload: bool,
+    /// Leases are over.
+    leases: bool,
+    /// Leases are not looked at before: they could not be ended.
+    pub(super) leases_from: Instant,
 }
 
 /// What a process that takes over has still to do: listen, once it knows the health of targets.
@@ -99,218 +130,136 @@ pub(super) enum End {
 
 /// What the actor waits for besides the passing of time.
 pub(super) struct Inputs {
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) inbox: Inbox,
     pub(super) probes: mpsc::Receiver<ProbeResult>,
     pub(super) signals: super::Signals,
 }
 
-impl Actor {
-    /// Serves until something ends it.
-    pub(super) async fn run(&mut self, inputs: &mut Inputs) -> End {
-        self.refresh_probes();
-        self.service.watch(self.workers.beats(), self.beat.clone());
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                Some(command) = inputs.commands.recv() => {
-                    if let Some(end) = self.obey(command).await {
-                        return end;
-                    }
+/// The order under way, if there is one.
+type UnderWay<'a> = Option<Pin<Box<dyn Future<Output = Option<End>> + 'a>>>;
+
+/// Serves until something ends it.
+pub(super) async fn run(actor: &RefCell<Actor>, inputs: &mut Inputs) -> End {
+    {
+        let actor = &mut *actor.borrow_mut();
+        actor.refresh_probes();
+        actor.service.watch(actor.workers.beats(), actor.beat.clone());
+    }
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut results = Vec::with_capacity(PROBES_AT_ONCE_MAX);
+    let mut under_way: UnderWay<'_> = None;
+    loop {
+        if under_way.is_none() {
+            let due = actor.borrow_mut().due.next();
+            under_way = due.map(|order| Box::pin(change::carry_out(actor, order)) as _);
+        }
+        let is_free = under_way.is_none();
+        tokio::select! {
+            // The health of targets before all else.
+            biased;
+            1.. = inputs.probes.recv_many(&mut results, PROBES_AT_ONCE_MAX) => {
+                actor.borrow_mut().probed(results.drain(..));
+            }
+            _ = tick.tick() => actor.borrow_mut().tick(),
+            signal = inputs.signals.next() => match signal {
+                super::Heard::Reload => actor.borrow_mut().due.reload = true,
+                super::Heard::ReopenLogs => actor.borrow().logs.reopen(),
+                super::Heard::Stop => return finish(under_way).await,
+            },
+            end = end_of(&mut under_way) => {
+                under_way = None;
+                if let Some(end) = end {
+                    return end;
                 }
-                Some(result) = inputs.probes.recv() => self.probed(&result),
-                _ = tick.tick() => self.tick().await,
-                signal = inputs.signals.next() => match signal {
-                    super::Heard::Reload => drop(self.reload().await),
-                    super::Heard::ReopenLogs => self.logs.reopen(),
-                    super::Heard::Stop => return End::Drain,
-                },
+            }
+            Some(question) = inputs.inbox.questions.recv() => {
+                let ends = actor.borrow_mut().answer(question);
+                if ends {
+                    return finish(under_way).await;
+                }
+            }
+            Some(order) = inputs.inbox.orders.recv(), if is_free => {
+                under_way = Some(Box::pin(change::carry_out(actor, order)));
             }
         }
     }
+}
 
-    /// Does what is asked; some orders end the actor.
-    async fn obey(&mut self, command: Command) -> Option<End> {
+/// Waits for the end of the order under way; for ever if there is none.
+async fn end_of(under_way: &mut UnderWay<'_>) -> Option<End> {
+    match under_way {
+        Some(order) => order.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the order under way come to its end before a stop, if that is soon.
+async fn finish(mut under_way: UnderWay<'_>) -> End {
+    if under_way.is_none() {
+        return End::Drain;
+    }
+    let ended = tokio::time::timeout(ORDER_GRACE, end_of(&mut under_way)).await;
+    ended.ok().flatten().unwrap_or(End::Drain)
+}
+
+impl Due {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { reload: false, leases: false, leases_from: now }
+    }
+
+    fn next(&mut self) -> Option<Order> {
+        if std::mem::take(&mut self.reload) {
+            // The log says what came of it; nobody waits for an answer.
+            return Some(Order::Reload(oneshot::channel().0));
+        }
+        std::mem::take(&mut self.leases).then_some(Order::EndLeases)
+    }
+}
+
+impl Actor {
+    /// Answers; whether the process is to end.
+    fn answer(&mut self, question: Question) -> bool {
         // Whoever asked may have gone: then nobody hears the answer.
-        match command {
-            Command::Status(reply) => drop(reply.send(self.status().await)),
-            Command::Export(reply) => drop(reply.send(self.overlay.over(&self.file).to_toml())),
-            Command::Effective(reply) => {
-                let config = self.overlay.over(&self.file).value().clone();
-                drop(reply.send(Effective { generation: self.generation, config }));
+        match question {
+            Question::Status(reply) => {
+                let status = self.status();
+                tokio::spawn(async move { reply.send(status.await) });
             }
-            Command::ChangeAt(generation, change, reply) => {
-                let result = match generation == self.generation {
-                    true => self.change(&change).await,
-                    false => Err(ChangeError::Stale(self.generation)),
-                };
-                drop(reply.send(result));
+            Question::Targets(group, reply) => drop(reply.send(self.targets(&group))),
+            Question::Effective(reply) => {
+                let (generation, config) = (self.generation, self.whole.clone());
+                drop(reply.send(Effective { generation, config }));
             }
-            Command::Reload(reply) => drop(reply.send(self.reload().await)),
-            Command::RotateKeys(reply) => drop(reply.send(self.rotate_keys().await)),
-            Command::Drained(group, targets, reply) => {
+            Question::Export(reply) => {
+                let (file, overlay) = (self.file.clone(), self.overlay.clone());
+                let write = move || reply.send(overlay.over(&file).to_toml());
+                drop(change::elsewhere(write));
+            }
+            Question::Drained(group, targets, reply) => {
                 self.waiting.push(Waiting { group, targets, reply });
                 self.answer_waiting();
             }
-            Command::Drain(reply) => {
+            Question::Drain(reply) => {
                 let _ = reply.send(());
-                return Some(End::Drain);
-            }
-            Command::Upgrade(reply) => {
-                let upgraded = self.upgrade().await;
-                let handed_over = upgraded.is_ok();
-                drop(reply.send(upgraded));
-                return handed_over.then_some(End::HandedOver);
+                return true;
             }
         }
-        None
+        false
     }
 
-    /// Carries out a change of the control API: checks it, makes it last, puts it in force.
-    async fn change(&mut self, change: &Change) -> Result<Changed, ChangeError> {
-        let accepted = self.overlay.accept(&self.file, change).map_err(refused);
-        let result = match accepted {
-            Ok(accepted) => self.put_in_force(accepted.overlay, None, accepted.loaded).await,
-            Err(error) => Err(error),
-        };
-        self.announce("api", &result);
-        result
-    }
-
-    /// Reads the operator's file again.
-    async fn reload(&mut self) -> Result<Changed, ChangeError> {
-        self.service.reloading();
-        let result = self.try_reload().await;
-        self.service.reloaded(result.is_ok());
-        self.announce("file", &result);
-        result
-    }
-
-    async fn try_reload(&mut self) -> Result<Changed, ChangeError> {
-        let Some(path) = &self.source.path else {
-            return Err(ChangeError::Failed("there is no configuration file to read".into()));
-        };
-        let loaded = crate::config::load_with_text(path);
-        let (text, loaded) = loaded.map_err(|failure| ChangeError::Invalid(failure.errors))?;
-        let file = Keyed::parse(&text).map_err(|error| ChangeError::Failed(error.to_string()))?;
-        let mut overlay = self.overlay.clone();
-        let void = overlay.reconcile(&file);
-        for warning in &void {
-            tracing::warn!("{warning}");
-        }
-        let whole = match overlay.is_empty() {
-            true => loaded,
-            false => overlay
-                .load(&file)
-                .map_err(|Failure { errors, .. }| ChangeError::Invalid(errors))?,
-        };
-        self.put_in_force(overlay, Some((file, text)), whole).await
-    }
-
-    /// Puts a configuration in force: opens what it needs, makes it last, publishes it.
-    async fn put_in_force(
-        &mut self,
-        overlay: Overlay,
-        file: Option<(Keyed, String)>,
-        loaded: Loaded,
-    ) -> Result<Changed, ChangeError> {
-        self.logs.open(&loaded.model).map_err(|error| ChangeError::Failed(error.to_string()))?;
-        let workers = self.workers.len();
-        let plan = self.listeners.plan(&loaded.model, workers, &mut Inherited::default());
-        let plan = plan.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
-        if overlay != self.overlay {
-            self.keep(&overlay).await?;
-        }
-        self.overlay = overlay;
-        if let Some((file, text)) = file {
-            (self.file, self.source.text) = (file, text);
-        }
-        let before = std::mem::replace(&mut self.model, loaded.model);
-        self.generation += 1;
+    /// Takes in what probes say; what they change goes to the workers in one snapshot.
+    pub(super) fn probed(&mut self, results: impl Iterator<Item = ProbeResult>) {
         let now = Instant::now();
-        let linger = self.model.server.drain_timeout;
-        let groups = (before.target_groups.as_slice(), self.model.target_groups.as_slice());
-        let orders = self.listeners.carry_out(plan, groups, &self.logs, linger, now);
-        self.logs.forget_unused(&self.listeners.views());
-        self.register(now);
-        self.workers.adopt(&self.snapshot()).await;
-        if self.registry.keep_away() {
-            // Once more, for connections that were put into a pool meanwhile.
-            self.workers.adopt(&self.snapshot()).await;
+        let mut flips = Vec::new();
+        for result in results.filter(|result| self.prober.is_current(result)) {
+            if let Some(transition) = self.registry.probed(&result.key, result.outcome, now) {
+                flips.push((result, transition));
+            }
         }
-        self.workers.listen(orders.listen);
-        for id in orders.unlisten {
-            self.workers.unlisten(id).await;
-        }
-        self.refresh_probes();
-        self.answer_waiting();
-        let mut warnings: Vec<_> =
-            loaded.warnings.iter().map(|warning| warning.problem.clone()).collect();
-        warnings.extend(self.waits_for_restart(before.server));
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(Changed { generation: self.generation, warnings })
-    }
-
-    /// Brings the registry up to the model.
-    fn register(&mut self, now: Instant) {
-        let in_use = groups_in_use(&self.model, self.listeners.lingering());
-        let changes = self.registry.apply(&self.model, &in_use, now);
-        for change in changes {
-            self.tell_health(&change.group, change.target, change.transition);
-        }
-    }
-
-    /// What of `[server]` is only acted on by the next process.
-    fn waits_for_restart(&mut self, before: Server) -> Vec<String> {
-        let after = &mut self.model.server;
-        let differs = [
-            ("workers", after.workers != before.workers),
-            ("driver", after.driver != before.driver),
-            ("state_dir", after.state_dir != before.state_dir),
-            ("control", after.control != before.control),
-        ];
-        // What runs is what the process goes on with.
-        after.state_dir = before.state_dir;
-        let differs = differs.into_iter().filter(|(_, differs)| *differs);
-        let say = |(key, _)| format!("`server.{key}` takes effect with `ringway upgrade`");
-        differs.map(say).collect()
-    }
-
-    /// Makes the changes last. The write waits for the disk, so it is done elsewhere.
-    async fn keep(&mut self, overlay: &Overlay) -> Result<(), ChangeError> {
-        let Some(store) = self.store.take() else { return Ok(()) };
-        let overlay = overlay.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let result = store.save(&overlay);
-            (store, result)
-        });
-        let lost = |_| ChangeError::Failed("the writer of changes.json has panicked".into());
-        let (store, result) = written.await.map_err(lost)?;
-        self.store = Some(store);
-        result.map_err(|error| ChangeError::Failed(error.to_string()))
-    }
-
-    async fn rotate_keys(&mut self) -> Result<(), ChangeError> {
-        let rotated = match &self.model.server.state_dir {
-            Some(dir) => crate::stickiness::keys::rotate(dir),
-            None => crate::stickiness::keys::rotate_in_memory(&self.keys),
-        };
-        let keys = rotated.map_err(|error| ChangeError::Failed(error.to_string()))?;
-        self.keys = Arc::new(keys);
-        self.workers.adopt(&self.snapshot()).await;
-        tracing::info!("stickiness cookies are sealed with a new key");
-        Ok(())
-    }
-
-    pub(super) fn probed(&mut self, result: &ProbeResult) {
-        if !self.prober.is_current(result) {
-            return;
-        }
-        let now = Instant::now();
-        if let Some(transition) = self.registry.probed(&result.key, result.outcome, now) {
-            self.publish();
+        let Some(decided) = flips.iter().map(|(result, _)| result.at).min() else { return };
+        self.flips.follow(decided, self.publish());
+        for (result, transition) in flips {
             self.tell_health(&result.key.group, result.key.target, transition);
         }
     }
@@ -328,14 +277,15 @@ impl Actor {
     }
 
     /// Does what time brings.
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = Instant::now();
         self.take_over(now);
         self.tell_service(now);
         let over = self.listeners.forget(now);
         let mut changed = !over.is_empty();
         if changed {
-            self.register(now);
+            let turned = self.register(now);
+            self.tell_changes(&turned);
             self.refresh_probes();
         }
         if now.duration_since(self.reweighed) >= crate::health::anomaly::WINDOW {
@@ -344,38 +294,34 @@ impl Actor {
         }
         let elapsed = self.registry.elapsed(now);
         if changed || elapsed.changed {
-            self.publish();
+            drop(self.publish());
         }
         self.workers.close_idle(&over);
         if !elapsed.gone.is_empty() {
             let ids: Vec<_> = elapsed.gone.iter().map(|&(_, _, id)| id).collect();
             self.workers.cut(&ids);
             for (group, target, _) in elapsed.gone {
-                tracing::info!(target_group = %group, %target, "drained");
                 let (target_group, target) = (group.to_string(), target.to_string());
-                self.handle.tell(Event::Drained { time: seconds(), target_group, target });
+                self.news.tell(Event::Drained { time: seconds(), target_group, target });
             }
             self.refresh_probes();
         }
         self.answer_waiting();
-        self.end_leases().await;
+        self.due.leases =
+            now >= self.due.leases_from && !self.overlay.expired(seconds()).is_empty();
     }
 
-    /// Deregisters targets whose lease is over.
-    async fn end_leases(&mut self) {
-        let expired = self.overlay.expired(seconds());
-        for (group, target) in expired {
-            tracing::warn!(target_group = %group, %target, "the lease of the registration is over");
-            let change = Change::deregister(&group, &[target]);
-            if let Err(error) = self.change(&change).await {
-                tracing::error!(?error, "cannot end the registration");
-            }
-        }
+    /// Brings the registry up to the model; which targets have another state then. Nobody has
+    /// been told.
+    pub(super) fn register(&mut self, now: Instant) -> Vec<registry::Change> {
+        let in_use = groups_in_use(&self.model, self.listeners.lingering());
+        self.registry.apply(&self.model, &in_use, now)
     }
 
-    /// Mails the picture to the workers without waiting for them.
-    fn publish(&self) {
-        drop(self.workers.adopt(&self.snapshot()));
+    /// Mails the picture to the workers; what it returns resolves once they act on it, to whether
+    /// all said so. Mailed it is in any case.
+    pub(super) fn publish(&self) -> impl Future<Output = bool> + Send + use<> {
+        self.workers.adopt(&self.snapshot())
     }
 
     /// The picture as of now.
@@ -392,7 +338,7 @@ impl Actor {
         self.registry.probing_began();
     }
 
-    fn answer_waiting(&mut self) {
+    pub(super) fn answer_waiting(&mut self) {
         let registry = &self.registry;
         let in_flight = |waiting: &Waiting| {
             // Who asked may have gone: then there is nobody to wait for.
@@ -410,42 +356,23 @@ impl Actor {
         }
     }
 
+    pub(super) fn tell_changes(&self, changes: &[registry::Change]) {
+        for change in changes {
+            self.tell_health(&change.group, change.target, change.transition);
+        }
+    }
+
     fn tell_health(&self, group: &str, target: SocketAddr, transition: Transition) {
         let Transition { from, to, reason, .. } = transition;
-        let code = reason.map(|reason| reason.code());
-        tracing::info!(target_group = group, %target, %from, %to, reason = code, "target health");
-        self.handle.tell(Event::Health {
+        self.news.tell(Event::Health {
             time: seconds(),
             target_group: group.into(),
             target: target.to_string(),
             from: from.to_string(),
             to: to.to_string(),
-            reason: code.map(Into::into),
+            reason: reason.map(|reason| reason.code().into()),
             description: reason.map(|reason| reason.description().into_owned()),
         });
-    }
-
-    fn announce(&self, by: &str, result: &Result<Changed, ChangeError>) {
-        let (time, by) = (seconds(), by.to_owned());
-        self.handle.tell(match result {
-            Ok(changed) => {
-                let generation = changed.generation;
-                tracing::info!(generation, by, "configuration in force");
-                Event::Configured { time, generation, by }
-            }
-            Err(error) => {
-                let problems = error.problems();
-                tracing::warn!(by, ?problems, "change refused; the configuration stays");
-                Event::Refused { time, by, problems }
-            }
-        });
-    }
-}
-
-fn refused(refusal: Refusal) -> ChangeError {
-    match refusal {
-        Refusal::Missing(path) => ChangeError::Missing(path),
-        Refusal::Invalid(failure) => ChangeError::Invalid(failure.errors),
     }
 }
 

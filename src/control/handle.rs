@@ -1,7 +1,11 @@
 //! The door to the control actor: what may be asked of it, and what it answers.
 //!
 //! The API speaks to the actor through a [`Handle`] only; every request is answered by exactly
-//! one reply, and changes are carried out one after the other.
+//! one reply. Questions are answered at once; orders are carried out one after the other, and
+//! those that come meanwhile wait in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,38 +15,61 @@ use utoipa::ToSchema;
 use crate::config::Diagnostic;
 use crate::overlay::Change;
 
-/// Requests that may wait for the actor; beyond it the sender waits.
-pub const COMMANDS_MAX: usize = 256;
+pub use super::status::{
+    Counts, GroupStatus, HealthFlips, ListenerStatus, RuleStatus, Status, TargetStatus,
+};
+
+/// Questions that may wait for the actor; beyond it whoever asks waits.
+pub const QUESTIONS_MAX: usize = 256;
+/// Orders that may wait for the one under way; beyond it whoever gives one waits.
+pub const ORDERS_MAX: usize = 256;
 /// Events that a slow listener may lag behind before it misses some.
 pub const EVENTS_MAX: usize = 1024;
 
-/// What is asked of the actor.
+/// What the actor answers at once, whatever change is under way.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(super) enum Question {
     /// Everything that an operator looks at.
     Status(oneshot::Sender<Status>),
-    /// The effective configuration as one TOML file.
-    Export(oneshot::Sender<String>),
+    /// The targets of a group; `None` if there is no such group.
+    Targets(String, oneshot::Sender<Option<Vec<TargetStatus>>>),
     /// The effective configuration in its keyed form, and its number.
     Effective(oneshot::Sender<Effective>),
-    /// A change, if the configuration still has this number; else [`ChangeError::Stale`].
-    ChangeAt(u64, Change, oneshot::Sender<Result<Changed, ChangeError>>),
-    /// Read the file again.
-    Reload(oneshot::Sender<Result<Changed, ChangeError>>),
-    /// Make a new key for stickiness cookies.
-    RotateKeys(oneshot::Sender<Result<(), ChangeError>>),
+    /// The effective configuration as one TOML file.
+    Export(oneshot::Sender<String>),
+    /// Wait until nothing is in flight at these targets of a group.
+    Drained(String, Vec<SocketAddr>, oneshot::Sender<()>),
     /// Stop as on SIGTERM.
     Drain(oneshot::Sender<()>),
+}
+
+/// What changes something.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// A change, if the configuration still has this number; else [`ChangeError::Stale`].
+    Change(u64, Change, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// Read the file again.
+    Reload(oneshot::Sender<Result<Changed, ChangeError>>),
+    /// Deregister the targets whose lease is over.
+    EndLeases,
+    /// Make a new key for stickiness cookies.
+    RotateKeys(oneshot::Sender<Result<(), ChangeError>>),
     /// Hand over to a new process.
     Upgrade(oneshot::Sender<Result<Upgraded, ChangeError>>),
-    /// Wait until nothing is in flight at these targets of a group.
-    Drained(String, Vec<std::net::SocketAddr>, oneshot::Sender<()>),
+}
+
+/// The actor's end of all handles.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 /// A way to reach the actor; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    commands: mpsc::Sender<Command>,
+    questions: mpsc::Sender<Question>,
+    orders: mpsc::Sender<Order>,
     events: broadcast::Sender<Event>,
 }
 
@@ -72,7 +99,7 @@ pub struct Effective {
     /// Its number.
     pub generation: u64,
     /// Its keyed form.
-    pub config: Value,
+    pub config: Arc<Value>,
 }
 
 /// What a change has done. It is in force at every worker, and kept if there is a state directory.
@@ -160,144 +187,6 @@ impl Event {
     }
 }
 
-/// Everything that an operator looks at.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Status {
-    /// Version of the program.
-    pub version: String,
-    /// Process id.
-    pub pid: u32,
-    /// Seconds since the process started.
-    pub uptime_seconds: u64,
-    /// Number of the configuration.
-    pub generation: u64,
-    /// The operator's file.
-    pub config_file: String,
-    /// Whether the program's file is another one than what runs, so that an upgrade would start it.
-    #[serde(default)]
-    pub program_changed: bool,
-    /// `io_uring` or `epoll`.
-    pub driver: String,
-    /// Whether the process drains.
-    pub draining: bool,
-    /// Totals over all workers.
-    pub totals: Counts,
-    /// Per worker, in order.
-    pub workers: Vec<Counts>,
-    /// Listeners, in order of their names.
-    pub listeners: Vec<ListenerStatus>,
-    /// Target groups, in order of their names.
-    pub target_groups: Vec<GroupStatus>,
-}
-
-/// What has been counted since the process started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Counts {
-    /// Client connections open now.
-    pub open_connections: u64,
-    /// Client connections accepted.
-    pub connections: u64,
-    /// L7 requests read.
-    pub requests: u64,
-    /// Responses made by the balancer itself.
-    pub own_responses: u64,
-    /// Connections made to targets.
-    pub target_connections: u64,
-    /// Connections to targets that could not be made.
-    pub target_connection_errors: u64,
-    /// Requests sent on a pooled connection.
-    pub target_connections_reused: u64,
-    /// Requests tried a second time.
-    pub retries: u64,
-    /// Connections that ended in a panic.
-    pub panics: u64,
-    /// Lines of access logs.
-    pub access_log_lines: u64,
-    /// Lines of access logs that were dropped, for want of room.
-    pub access_log_dropped: u64,
-}
-
-/// A listener.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ListenerStatus {
-    /// Name.
-    pub name: String,
-    /// Address, with the port that the kernel gave.
-    pub address: String,
-    /// `l4` or `l7`.
-    pub mode: String,
-    /// What happens where no rule matches, as in the configuration.
-    #[schema(value_type = Object)]
-    pub default: Value,
-    /// Rules in ascending priority.
-    pub rules: Vec<RuleStatus>,
-    /// Where the listener comes from: `file` or `api`, `file+api` where both speak.
-    pub origin: String,
-}
-
-/// A rule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct RuleStatus {
-    /// Priority.
-    pub priority: u16,
-    /// Conditions and action, as in the configuration.
-    #[schema(value_type = Object)]
-    pub rule: Value,
-    /// Where it comes from.
-    pub origin: String,
-}
-
-/// A target group.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct GroupStatus {
-    /// Name.
-    pub name: String,
-    /// Algorithm.
-    pub algorithm: String,
-    /// Whether too few targets are healthy, so that all are used.
-    pub fail_open: bool,
-    /// Requests (L4: connections) sent to its targets.
-    pub requests: u64,
-    /// Median time from request head to end of response, in microseconds; none before the first.
-    pub p50_us: Option<u64>,
-    /// 99th percentile of the same.
-    pub p99_us: Option<u64>,
-    /// Targets, in order of their addresses; draining ones included.
-    pub targets: Vec<TargetStatus>,
-    /// Where the group comes from.
-    pub origin: String,
-}
-
-/// A target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct TargetStatus {
-    /// Address and port.
-    pub address: String,
-    /// Weight.
-    pub weight: u16,
-    /// `initial`, `healthy`, `unhealthy`, `unused` or `draining`.
-    pub state: String,
-    /// AWS's reason code, if the state has one.
-    pub reason: Option<String>,
-    /// The reason in words.
-    pub description: Option<String>,
-    /// Whether traffic itself has taken it out for a while.
-    pub ejected: bool,
-    /// Requests (L4: connections) in flight.
-    pub in_flight: u64,
-    /// Requests (L4: connections) sent to it.
-    pub requests: u64,
-    /// Responses with status 5xx, and connections that could not be made.
-    pub failures: u64,
-    /// Where it comes from.
-    pub origin: String,
-    /// Seconds since 1970 at which its lease ends, if it has one.
-    pub expires: Option<u64>,
-}
-
-/// Seconds since 1970.
-pub type Seconds = u64;
-
 impl ChangeError {
     /// Each problem in one line, as `ringway check` words it.
     #[must_use]
@@ -321,10 +210,11 @@ fn one_line(error: &Diagnostic) -> String {
 
 impl Handle {
     /// A handle and the actor's end of it.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
-        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    pub(super) fn new() -> (Self, Inbox) {
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (orders, given) = mpsc::channel(ORDERS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        (Self { commands, events }, inbox)
+        (Self { questions, orders, events }, Inbox { questions: asked, orders: given })
     }
 
     /// Everything that an operator looks at.
@@ -332,15 +222,15 @@ impl Handle {
     /// # Errors
     /// [`Gone`], as of every other method.
     pub async fn status(&self) -> Result<Status, Gone> {
-        self.ask(Command::Status).await
+        self.ask(Question::Status).await
     }
 
-    /// The effective configuration as one TOML file.
+    /// The targets of a group, in order of their addresses; `None` if there is no such group.
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn export(&self) -> Result<String, Gone> {
-        self.ask(Command::Export).await
+    pub async fn targets(&self, group: String) -> Result<Option<Vec<TargetStatus>>, Gone> {
+        self.ask(|reply| Question::Targets(group, reply)).await
     }
 
     /// The effective configuration in its keyed form, and its number.
@@ -348,7 +238,31 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn effective(&self) -> Result<Effective, Gone> {
-        self.ask(Command::Effective).await
+        self.ask(Question::Effective).await
+    }
+
+    /// The effective configuration as one TOML file.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn export(&self) -> Result<String, Gone> {
+        self.ask(Question::Export).await
+    }
+
+    /// Waits until the deregistered `targets` of `group` have nothing in flight.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn drained(&self, group: String, targets: Vec<SocketAddr>) -> Result<(), Gone> {
+        self.ask(|reply| Question::Drained(group, targets, reply)).await
+    }
+
+    /// Begins to stop, as on SIGTERM. What was ordered before and has not begun is dropped.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn drain(&self) -> Result<(), Gone> {
+        self.ask(Question::Drain).await
     }
 
     /// Makes a change, wholly or not at all, if the configuration still has the number
@@ -362,7 +276,7 @@ impl Handle {
         generation: u64,
         change: Change,
     ) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(|reply| Command::ChangeAt(generation, change, reply)).await
+        self.order(|reply| Order::Change(generation, change, reply)).await
     }
 
     /// Reads the operator's file again; a bad one changes nothing.
@@ -370,7 +284,7 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn reload(&self) -> Result<Result<Changed, ChangeError>, Gone> {
-        self.ask(Command::Reload).await
+        self.order(Order::Reload).await
     }
 
     /// Makes a new key for stickiness cookies; those of the one before stay good.
@@ -378,15 +292,7 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn rotate_keys(&self) -> Result<Result<(), ChangeError>, Gone> {
-        self.ask(Command::RotateKeys).await
-    }
-
-    /// Begins to stop, as on SIGTERM.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn drain(&self) -> Result<(), Gone> {
-        self.ask(Command::Drain).await
+        self.order(Order::RotateKeys).await
     }
 
     /// Hands over to a new process of the same binary path. Returns once that is ready.
@@ -394,19 +300,7 @@ impl Handle {
     /// # Errors
     /// [`Gone`].
     pub async fn upgrade(&self) -> Result<Result<Upgraded, ChangeError>, Gone> {
-        self.ask(Command::Upgrade).await
-    }
-
-    /// Waits until the deregistered `targets` of `group` have nothing in flight.
-    ///
-    /// # Errors
-    /// [`Gone`].
-    pub async fn drained(
-        &self,
-        group: String,
-        targets: Vec<std::net::SocketAddr>,
-    ) -> Result<(), Gone> {
-        self.ask(|reply| Command::Drained(group, targets, reply)).await
+        self.order(Order::Upgrade).await
     }
 
     /// What happens from now on.
@@ -427,9 +321,15 @@ impl Handle {
         let _ = self.events.send(event);
     }
 
-    async fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Result<R, Gone> {
+    async fn ask<R>(&self, what: impl FnOnce(oneshot::Sender<R>) -> Question) -> Result<R, Gone> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| Gone)?;
+        self.questions.send(what(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    async fn order<R>(&self, what: impl FnOnce(oneshot::Sender<R>) -> Order) -> Result<R, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(what(reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{Action, GroupIndex, Listener, Model, TargetGroup};
-use crate::net::{self, inherit::Inherited};
+use crate::net;
+use crate::net::inherit::{self, Inherited};
 use crate::snapshot::{ListenerId, ListenerView, LogView};
 
 use super::logs::Logs;
@@ -186,12 +187,16 @@ impl Listeners {
         live.map(|slot| (slot.view.id, slot.view.as_ref()))
     }
 
-    /// All sockets with the address that each listener is configured with.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &OwnedFd)> {
-        self.slots
-            .iter()
-            .flatten()
-            .flat_map(|slot| slot.sockets.iter().map(move |socket| (slot.address, socket)))
+    /// All sockets, each with the label by which a process that takes over knows it.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (String, &OwnedFd)> {
+        self.slots.iter().flatten().flat_map(|slot| {
+            let name = match &slot.key {
+                Key::Address(_) => None,
+                Key::Name(name) => Some(name.as_str()),
+            };
+            let label = inherit::label(name, slot.address);
+            slot.sockets.iter().map(move |socket| (label.clone(), socket))
+        })
     }
 
     /// Closes control's duplicates: from then on a socket closes when its worker closes it.
@@ -256,7 +261,7 @@ fn open(
         address: listener.address,
         source,
     };
-    let mut sockets = inherited.take(listener.address);
+    let mut sockets = inherited.take(&listener.name, listener.address);
     let mut address = listener.address;
     if sockets.is_empty() && address.port() != 0 && !shared {
         // With reuse_port alone, a second ringway would share the port in silence.

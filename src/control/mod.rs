@@ -3,14 +3,19 @@
 //!
 //! It runs on ordinary tokio and never on a worker's core loop; workers hear of it through their
 //! mailboxes only. [`run`] is the life of the process; `actor` is the one task that owns the
-//! state, `registry` what it knows of targets, `listeners` which sockets are open, [`handle`] the
-//! way to reach it.
+//! state, `change` and `upgrade` what is done to it by order, `registry` what it knows of targets,
+//! `listeners` which sockets are open, `kept` what outlasts the process, [`handle`] the way to
+//! reach it.
 
 mod actor;
 pub mod api;
+mod change;
+mod flips;
 pub mod handle;
+mod kept;
 mod listeners;
 mod logs;
+mod news;
 pub mod probe;
 mod registry;
 mod service;
@@ -19,6 +24,10 @@ mod status;
 mod upgrade;
 mod workers;
 
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -31,17 +40,17 @@ use tokio::sync::mpsc;
 use crate::config::Loaded;
 use crate::mailbox::Draining;
 use crate::metrics::Totals;
-use crate::model::Mode;
+use crate::model::{ControlApi, Mode};
 use crate::net::inherit::{self, Inherited};
 use crate::net::ring::Engine;
-use crate::overlay::store::Store;
-use crate::overlay::{Keyed, Overlay};
-use crate::stickiness::{Keys, keys};
 
-use actor::{Actor, End, Inputs, Successor};
+use actor::{Actor, Due, End, Inputs, Successor};
+use flips::Flips;
 use handle::{Event, Handle};
+use kept::Kept;
 use listeners::Listeners;
 use logs::Logs;
+use news::News;
 use probe::Prober;
 use registry::Registry;
 use service::Service;
@@ -53,6 +62,10 @@ pub use start::StartError;
 
 /// Probe results that may wait for the actor; beyond it probes wait.
 const PROBE_RESULTS_MAX: usize = 1024;
+
+/// Threads for what waits for the disk or computes for long: one for the order under way, one for
+/// exports and for freeing what is large.
+const BLOCKING_THREADS_MAX: usize = 2;
 
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
@@ -102,9 +115,10 @@ pub fn run(
 ) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::Runtime)?;
         let shows_health = source.path.is_none();
         let (mut actor, mut inputs) = start_actor(source, loaded, signals).await?;
@@ -114,13 +128,17 @@ pub fn run(
         let facts = actor.facts();
         started(&facts);
         tracing::info!(workers = facts.workers, driver = facts.engine.driver(), "started");
-        let end = actor.run(&mut inputs).await;
-        let Inputs { commands, mut signals, .. } = inputs;
+        let actor = RefCell::new(actor);
+        let end = actor::run(&actor, &mut inputs).await;
+        let Inputs { inbox, mut signals, .. } = inputs;
         // From now on nobody answers, and those who wait hear so.
-        drop(commands);
-        actor.stop(end, &mut signals).await;
+        drop(inbox);
+        actor.into_inner().stop(end, &mut signals).await;
         Ok(())
-    })
+    });
+    // A disk that hangs does not keep the process from ending.
+    runtime.shutdown_background();
+    result
 }
 
 /// Starts everything.
@@ -146,19 +164,20 @@ async fn start_actor(
     let mut registry = Registry::default();
     // Targets that are new at the start are no news.
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
-    let (handle, commands) = Handle::new();
+    let (handle, inbox) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
     let (takes_over, health_by) = (inherit::has_predecessor(), now + FIRST_HEALTH_MAX);
     let mut actor = Actor {
-        handle,
+        news: News::new(handle.clone()),
         source,
         ground,
         started: now,
         generation: 1,
         draining: false,
         model,
-        file: kept.file,
-        overlay: kept.overlay,
+        file: Arc::new(kept.file),
+        overlay: Arc::new(kept.overlay),
+        whole: Arc::new(kept.whole),
         store: kept.store,
         keys: Arc::new(kept.keys),
         registry,
@@ -166,8 +185,10 @@ async fn start_actor(
         logs,
         workers: Pool::new(Vec::new()),
         prober: Prober::new(results),
+        flips: Flips::new(),
         waiting: Vec::new(),
         reweighed: now,
+        due: Due::new(now),
         successor: None,
         api: None,
         service: Service::from_environment((!takes_over).then_some(health_by)),
@@ -182,52 +203,22 @@ async fn start_actor(
     }
     let workers = start::start(ground, &actor.snapshot(), sockets).await?;
     actor.workers = Pool::new(workers);
-    actor.api = open_api(&actor).await?;
-    Ok((actor, Inputs { commands, probes, signals }))
+    actor.api = open_api(&actor.model.server.control, handle).await?;
+    Ok((actor, Inputs { inbox, probes, signals }))
 }
 
 /// Opens the control API. Where nobody asked for it by name, the process goes on without.
-async fn open_api(actor: &Actor) -> Result<Option<api::Servers>, StartError> {
-    let settings = &actor.model.server.control;
-    let inherited = inherit::control_sockets();
-    match api::serve(settings, actor.handle.clone(), inherited).await {
+async fn open_api(
+    settings: &ControlApi,
+    handle: Handle,
+) -> Result<Option<api::Servers>, StartError> {
+    match api::serve(settings, handle, inherit::control_sockets()).await {
         Ok(servers) => Ok(Some(servers)),
         Err(error) if settings.optional => {
             tracing::warn!("{error}; going on without the control API");
             Ok(None)
         }
         Err(error) => Err(StartError::Control(error.to_string())),
-    }
-}
-
-/// What outlasts the process, and the whole configuration with it.
-struct Kept {
-    file: Keyed,
-    overlay: Overlay,
-    store: Option<Store>,
-    keys: Keys,
-    loaded: Loaded,
-}
-
-impl Kept {
-    fn open(source: &Source, loaded: Loaded) -> Result<Self, StartError> {
-        let failed = |error: &dyn fmt::Display| StartError::Control(error.to_string());
-        let file = Keyed::parse(&source.text).map_err(|error| failed(&error))?;
-        let Some(dir) = &loaded.model.server.state_dir else {
-            let keys = keys::in_memory().map_err(|error| failed(&error))?;
-            return Ok(Self { file, overlay: Overlay::empty(), store: None, keys, loaded });
-        };
-        let store = Store::open(dir).map_err(|error| failed(&error))?;
-        let mut overlay = store.load().map_err(|error| failed(&error))?;
-        for warning in overlay.reconcile(&file) {
-            tracing::warn!("{warning}");
-        }
-        let keys = keys::load_or_create(dir).map_err(|error| failed(&error))?;
-        let loaded = match overlay.is_empty() {
-            true => loaded,
-            false => overlay.load(&file).map_err(StartError::Changes)?,
-        };
-        Ok(Self { file, overlay, store: Some(store), keys, loaded })
     }
 }
 
@@ -247,7 +238,7 @@ impl Actor {
         let known = async {
             while self.registry.has_initial() {
                 let Some(result) = inputs.probes.recv().await else { return };
-                self.probed(&result);
+                self.probed(std::iter::once(result));
             }
         };
         // In vain: then the demo begins all the same.
@@ -274,7 +265,8 @@ impl Actor {
             }
             End::HandedOver => tracing::info!(drain_timeout = ?limit, "handed over; draining"),
         }
-        self.handle.tell(Event::Stopping { time: actor::seconds() });
+        self.news.tell(Event::Stopping { time: actor::seconds() });
+        self.news.end().await;
         self.service.stopping(limit);
         self.listeners.close();
         let heir = self.heir.take();

@@ -116,12 +116,12 @@ impl Prober {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn set(&mut self, wanted: impl Iterator<Item = (ProbeKey, HealthCheck)>) {
+    pub fn set<'a>(&mut self, wanted: impl Iterator<Item = (ProbeKey, &'a HealthCheck)>) {
         let mut previous = std::mem::take(&mut self.schedules);
         let mut new = Vec::new();
         for (key, check) in wanted {
             match previous.remove(&key) {
-                Some(known) if *known.check == check => drop(self.schedules.insert(key, known)),
+                Some(known) if *known.check == *check => drop(self.schedules.insert(key, known)),
                 _ => new.push((key, check)),
             }
         }
@@ -129,7 +129,7 @@ impl Prober {
         let together = new.len();
         for (key, check) in new {
             let starts = Starts::new(&key, together, check.interval);
-            let (check, number) = (Arc::new(check), self.next_schedule);
+            let (check, number) = (Arc::new(check.clone()), self.next_schedule);
             self.next_schedule += 1;
             let target =
                 Target { key: key.clone(), check: check.clone(), schedule: number, starts };

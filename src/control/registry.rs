@@ -32,6 +32,8 @@ pub(super) struct Group {
     pub(super) fail_open: bool,
     /// Whether the model still has it; if not, its targets drain.
     registered: bool,
+    /// Whether something forwards to it.
+    in_use: bool,
     outliers: Outliers,
     turn: Arc<Turn>,
     view: Arc<GroupView>,
@@ -97,8 +99,15 @@ impl Registry {
         now: Instant,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        for group in self.groups.values_mut() {
-            group.registered = false;
+        let wanted: HashSet<_> =
+            model.target_groups.iter().map(|group| group.name.as_str()).collect();
+        let gone = |(name, group): &(&Arc<str>, &mut Group)| {
+            group.registered && !wanted.contains(name.as_ref())
+        };
+        for (name, group) in self.groups.iter_mut().filter(gone) {
+            group.deregister_all(now, |target, transition| {
+                changes.push(Change { group: name.clone(), target, transition });
+            });
         }
         for settings in &model.target_groups {
             let name = settings.name.as_str();
@@ -108,29 +117,25 @@ impl Registry {
                 self.groups.insert(name.into(), Group::new(id, settings));
             }
             let used = in_use.contains(name);
-            if let Some((name, group)) = self.entry(name) {
-                let mut note = |target, transition| {
+            if let Some((name, (group, slots))) = self.entry(name)
+                && !group.is(settings, used)
+            {
+                group.apply(settings, used, now, slots, &mut |target, transition| {
                     changes.push(Change { group: name.clone(), target, transition });
-                };
-                group.0.apply(settings, used, now, group.1, &mut note);
+                });
             }
-        }
-        for (name, group) in self.groups.iter_mut().filter(|(_, group)| !group.registered) {
-            group.deregister_all(now, |target, transition| {
-                changes.push(Change { group: name.clone(), target, transition });
-            });
         }
         changes
     }
 
-    /// Keeps new requests away from draining targets, whatever the snapshot that they act on. Not
-    /// before the workers have the snapshot without them: the one before may know no others.
-    /// Whether there was one that this was new for.
-    pub(super) fn keep_away(&self) -> bool {
+    /// The loads of targets that have begun to drain and that new requests on older snapshots are
+    /// not kept away from yet. That is for [`Load::set_draining`], once the workers have the
+    /// snapshot without them: the one before may know no others.
+    pub(super) fn leaving(&self) -> Vec<Arc<Load>> {
         let entries = self.groups.values().flat_map(|group| group.targets.values());
         let draining = entries.filter(|entry| entry.health.state() == State::Draining);
         let new = draining.filter(|entry| !entry.load.is_draining());
-        new.inspect(|entry| entry.load.set_draining(true)).count() > 0
+        new.map(|entry| entry.load.clone()).collect()
     }
 
     fn entry(&mut self, name: &str) -> Option<(Arc<str>, (&mut Group, &mut Slots))> {
@@ -191,13 +196,13 @@ impl Registry {
     }
 
     /// What is to be probed.
-    pub(super) fn probes(&self) -> impl Iterator<Item = (ProbeKey, HealthCheck)> + '_ {
+    pub(super) fn probes(&self) -> impl Iterator<Item = (ProbeKey, &HealthCheck)> {
         self.groups.iter().flat_map(|(name, group)| {
             let wanted = group.targets.iter().filter(|(_, entry)| entry.health.wants_probes());
             let check = &group.settings.health_check;
             wanted
                 .filter(|_| check.enabled)
-                .map(|(&target, _)| (ProbeKey { group: name.clone(), target }, check.clone()))
+                .map(move |(&target, _)| (ProbeKey { group: name.clone(), target }, check))
         })
     }
 
@@ -237,7 +242,8 @@ impl Group {
             settings,
             targets: BTreeMap::new(),
             fail_open: false,
-            registered: true,
+            registered: false,
+            in_use: false,
             outliers: Outliers::default(),
             turn,
             view: Arc::new(view),
@@ -249,6 +255,11 @@ impl Group {
         self.outliers.is_ejected(target)
     }
 
+    /// Whether it is registered with these settings already.
+    fn is(&self, settings: &TargetGroup, in_use: bool) -> bool {
+        self.registered && self.in_use == in_use && *self.settings == *settings
+    }
+
     fn apply(
         &mut self,
         settings: &TargetGroup,
@@ -257,7 +268,7 @@ impl Group {
         slots: &mut Slots,
         note: &mut impl FnMut(SocketAddr, Transition),
     ) {
-        self.registered = true;
+        (self.registered, self.in_use) = (true, in_use);
         let check_changed = self.settings.health_check != settings.health_check;
         self.settings = Arc::new(settings.clone());
         let steady = self.has_steady(None, now);
@@ -308,6 +319,7 @@ impl Group {
     }
 
     fn deregister_all(&mut self, now: Instant, mut note: impl FnMut(SocketAddr, Transition)) {
+        self.registered = false;
         self.deregister(now, |_| true, &mut note);
         self.refresh(now);
     }
@@ -530,10 +542,12 @@ mod tests {
         let target = SocketAddr::from(([127, 0, 0, 1], 1));
         let group = registry.group("home").expect("known");
         assert!(!group.targets[&target].load.is_draining(), "workers know no other yet");
-        assert!(registry.keep_away());
-        assert!(!registry.keep_away());
+        let leaving = registry.leaving();
+        assert_eq!(leaving.len(), 1);
+        leaving.iter().for_each(|load| load.set_draining(true));
         let group = registry.group("home").expect("known");
         assert!(group.targets[&target].load.is_draining());
+        assert!(registry.leaving().is_empty());
         registry.apply(&model(&[1, 2]), &in_use, now);
         let group = registry.group("home").expect("known");
         assert!(!group.targets[&target].load.is_draining());

@@ -79,8 +79,8 @@ impl fmt::Display for StartError {
             Self::Changes(failure) => write!(
                 f,
                 "the changes that were made through the control API do not fit the file any \
-                 more:\n{failure}\nchange the file back, or remove changes.json from the state \
-                 directory"
+                 more:\n{failure}\nchange the file back, undo them through the control API while \
+                 it runs, or remove changes.json from the state directory before a start"
             ),
         }
     }

@@ -1,22 +1,29 @@
 //! Hands over to a new process of the same program without losing a connection.
 //!
 //! The listening sockets go to the new process by descriptor, with the connections that wait in
-//! them. Once it says that it is ready, this process takes no more connections and drains.
+//! them; so do the changes of the control API, in a file in memory. Once it says that it is
+//! ready, this process takes no more connections and drains. Until then it goes on as ever, but
+//! for other orders, which wait.
 
-use std::io::{self, Read};
+use std::cell::RefCell;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::net::{child, inherit};
-use crate::overlay::store::Store;
+use crate::overlay::Overlay;
+use crate::overlay::store::{self, Store};
 
 use super::actor::{Actor, Source};
 use super::api::Servers;
+use super::change::blocking;
 use super::handle::{ChangeError, Upgraded};
 
 /// Longest wait for the new process to be ready.
@@ -35,81 +42,135 @@ impl Source {
     }
 }
 
-impl Actor {
-    /// Starts the new process and waits until it is ready. If it does not get there, everything
-    /// stays as it was.
-    pub(super) async fn upgrade(&mut self) -> Result<Upgraded, ChangeError> {
-        let state_dir = self.model.server.state_dir.clone();
-        // The successor takes the lock of the state directory; changes wait until then.
-        if let Some(store) = self.store.take() {
-            store.release().map_err(|error| ChangeError::Failed(error.to_string()))?;
-        }
-        self.service.reloading();
-        let result = self.hand_over().await;
-        match (&result, state_dir) {
-            (Ok(upgraded), _) => {
-                self.service.handed_over(upgraded.pid);
-                self.heir = Some(watch(upgraded.pid));
-            }
-            (Err(_), dir) => {
-                self.service.reloaded(false);
-                self.store = dir.and_then(|dir| Store::open(&dir).ok());
-            }
-        }
-        result.map_err(|error| ChangeError::Failed(format!("the upgrade failed: {error}")))
+/// Starts the new process and waits until it is ready. If it does not get there, everything
+/// stays as it was.
+pub(super) async fn upgrade(actor: &RefCell<Actor>) -> Result<Upgraded, ChangeError> {
+    let failed =
+        |error: &dyn std::fmt::Display| ChangeError::Failed(format!("the upgrade failed: {error}"));
+    // The successor takes the lock of the state directory.
+    let store = actor.borrow_mut().store.take();
+    if let Some(store) = store {
+        blocking(move || store.release()).await?.map_err(|error| failed(&error))?;
     }
-
-    async fn hand_over(&mut self) -> io::Result<Upgraded> {
-        let (ready, mut child) = self.spawn()?;
-        let pid = child.id();
-        let waited = tokio::task::spawn_blocking(move || wait_ready(ready));
-        let is_ready = match tokio::time::timeout(READY_MAX, waited).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        match is_ready {
-            Ok(()) => {
-                tracing::info!(pid, "the new process is ready; draining");
-                Ok(Upgraded { pid })
-            }
-            Err(error) => {
-                // It may have ended by itself.
-                let _ = child.kill();
-                let status = child.wait()?;
-                Err(io::Error::new(error.kind(), format!("the new process {status}; see its log")))
-            }
+    actor.borrow_mut().service.reloading();
+    let result = hand_over(actor).await;
+    match &result {
+        Ok(upgraded) => {
+            let actor = &mut *actor.borrow_mut();
+            actor.service.handed_over(upgraded.pid);
+            actor.heir = Some(watch(upgraded.pid));
+        }
+        Err(_) => {
+            actor.borrow_mut().service.reloaded(false);
+            take_lock(actor).await;
         }
     }
+    result.map_err(|error| failed(&error))
+}
 
-    /// Starts the program anew, with the listening sockets and a pipe to say that it is ready.
-    fn spawn(&self) -> io::Result<(OwnedFd, Child)> {
-        let (reader, writer) = io::pipe()?;
-        let writer = OwnedFd::from(writer);
-        let sockets: Vec<_> = self.listeners.sockets().collect();
-        let control = self.api.as_ref().map_or_else(|| Ok(Vec::new()), Servers::sockets)?;
-        let pass = |inheritable| {
-            let listeners = sockets.iter().map(|(_, socket)| *socket);
-            let mut all = listeners.chain(&control).chain([&writer]);
-            all.try_for_each(|socket| inherit::set_inheritable(socket, inheritable))
-        };
-        let mut command = Command::new(&self.source.program);
-        command
-            .args(std::env::args_os().skip(1))
-            .env(inherit::SOCKETS, inherit::name(sockets.iter().copied()))
-            .env(inherit::CONTROL, inherit::numbers(control.iter()))
-            .env(inherit::READY, inherit::number(&writer).to_string())
-            // It names this process; the watchdog is meant for the new one too.
-            .env_remove("WATCHDOG_PID");
-        pass(true)?;
-        let child = command.spawn();
-        pass(false)?;
-        Ok((reader.into(), child?))
+/// Takes the lock of the state directory again, for further changes.
+async fn take_lock(actor: &RefCell<Actor>) {
+    let Some(dir) = actor.borrow().model.server.state_dir.clone() else { return };
+    match blocking(move || Store::open(&dir)).await {
+        Ok(Ok(store)) => actor.borrow_mut().store = Some(store),
+        // The next change tries again, and is refused if it cannot be kept.
+        Ok(Err(error)) => tracing::error!("{error}"),
+        Err(error) => tracing::error!(?error, "cannot take the lock of the state directory"),
+    }
+}
+
+async fn hand_over(actor: &RefCell<Actor>) -> io::Result<Upgraded> {
+    let (reader, writer) = io::pipe()?;
+    let ready = pipe::Receiver::from_owned_fd(reader.into())?;
+    let estate = actor.borrow().estate(writer.into())?;
+    let spawned = blocking(move || estate.spawn());
+    let mut successor = spawned.await.map_err(|_| io::Error::other("a thread has panicked"))??;
+    let pid = successor.0.id();
+    let is_ready = tokio::time::timeout(READY_MAX, wait_ready(&ready)).await;
+    match is_ready.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(()) => {
+            std::mem::forget(successor);
+            tracing::info!(pid, "the new process is ready; draining");
+            Ok(Upgraded { pid })
+        }
+        Err(error) => {
+            // It may have ended by itself.
+            let _ = successor.0.kill();
+            let status = successor.0.wait()?;
+            Err(io::Error::new(error.kind(), format!("the new process {status}; see its log")))
+        }
     }
 }
 
 /// Waits for the one byte that says ready; the end without it means that the process has ended.
-fn wait_ready(ready: OwnedFd) -> io::Result<()> {
-    io::PipeReader::from(ready).read_exact(&mut [0])
+async fn wait_ready(ready: &pipe::Receiver) -> io::Result<()> {
+    loop {
+        ready.readable().await?;
+        match ready.try_read(&mut [0]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The new process; killed when dropped, for then nobody waits for it.
+struct Successor(Child);
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+    }
+}
+
+/// What the new process gets: duplicates of descriptors.
+struct Estate {
+    program: PathBuf,
+    /// Listening sockets, by what [`inherit::SOCKETS`] calls them.
+    listeners: Vec<(String, OwnedFd)>,
+    /// Those of the control API.
+    control: Vec<OwnedFd>,
+    /// What the control API changed.
+    changes: Arc<Overlay>,
+    /// Where the new process says that it is ready.
+    ready: OwnedFd,
+}
+
+impl Actor {
+    fn estate(&self, ready: OwnedFd) -> io::Result<Estate> {
+        let sockets = self.listeners.sockets();
+        let duplicate = |(label, socket): (_, &OwnedFd)| Ok((label, socket.try_clone()?));
+        Ok(Estate {
+            program: self.source.program.clone(),
+            listeners: sockets.map(duplicate).collect::<io::Result<_>>()?,
+            control: self.api.as_ref().map_or_else(|| Ok(Vec::new()), Servers::sockets)?,
+            changes: self.overlay.clone(),
+            ready,
+        })
+    }
+}
+
+impl Estate {
+    /// Starts the program anew with it.
+    fn spawn(self) -> io::Result<Successor> {
+        let changes = inherit::in_memory(store::text_of(&self.changes).as_bytes())?;
+        let listeners = self.listeners.iter().map(|(_, socket)| socket);
+        let mut all = listeners.chain(&self.control).chain([&changes, &self.ready]);
+        all.try_for_each(inherit::set_inheritable)?;
+        let listeners = self.listeners.iter().map(|(label, socket)| (label.as_str(), socket));
+        let mut command = Command::new(&self.program);
+        command
+            .args(std::env::args_os().skip(1))
+            .env(inherit::SOCKETS, inherit::entries(listeners))
+            .env(inherit::CONTROL, inherit::numbers(self.control.iter()))
+            .env(inherit::CHANGES, inherit::number(&changes).to_string())
+            .env(inherit::READY, inherit::number(&self.ready).to_string())
+            // It names this process; the watchdog is meant for the new one too.
+            .env_remove("WATCHDOG_PID");
+        command.spawn().map(Successor)
+    }
 }
 
 /// Tells when the process `pid`, which has taken over, fails while this one still drains.

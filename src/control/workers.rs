@@ -42,14 +42,18 @@ impl Pool {
         self.0.iter().map(|worker| worker.beat.clone()).collect()
     }
 
-    /// Mails `snapshot`; what it returns resolves once every worker acts on it.
-    pub(super) fn adopt(&self, snapshot: &Arc<Snapshot>) -> impl Future<Output = ()> + use<> {
+    /// Mails `snapshot`; what it returns resolves once every worker acts on it: to whether they
+    /// all said so.
+    pub(super) fn adopt(
+        &self,
+        snapshot: &Arc<Snapshot>,
+    ) -> impl Future<Output = bool> + Send + use<> {
         let asked = self.ask(|reply| Message::Adopt(snapshot.clone(), reply));
         answers(asked, "a snapshot")
     }
 
     /// Takes the sockets of removed listeners away; resolves once no worker accepts on them.
-    pub(super) fn unlisten(&self, id: ListenerId) -> impl Future<Output = ()> + use<> {
+    pub(super) fn unlisten(&self, id: ListenerId) -> impl Future<Output = bool> + use<> {
         let asked = self.ask(|reply| Message::Unlisten(id, reply));
         answers(asked, "the end of a listener")
     }
@@ -75,19 +79,22 @@ impl Pool {
         }
     }
 
-    /// What each worker has counted, and all latencies.
-    pub(super) async fn report(&self) -> (Vec<Counts>, Latencies) {
+    /// Asks what each worker has counted, and for all latencies.
+    pub(super) fn reports(&self) -> impl Future<Output = (Vec<Counts>, Latencies)> + Send + use<> {
         let asked = self.ask(Message::Report);
-        let mut latencies = Latencies::default();
-        let mut counts = Vec::with_capacity(self.0.len());
-        for (worker, report) in self.0.iter().zip(asked) {
-            let answer = tokio::time::timeout(ANSWER_MAX, report).await;
-            let report = answer.ok().and_then(Result::ok).unwrap_or_else(Report::default);
-            latencies.add(&report.latencies);
-            let totals = Totals::of([worker.counters.as_ref()]);
-            counts.push(count(report.open_connections, &totals));
+        let counters: Vec<_> = self.0.iter().map(|worker| worker.counters.clone()).collect();
+        async move {
+            let mut latencies = Latencies::default();
+            let mut counts = Vec::with_capacity(counters.len());
+            for (counters, report) in counters.iter().zip(asked) {
+                let answer = tokio::time::timeout(ANSWER_MAX, report).await;
+                let report = answer.ok().and_then(Result::ok).unwrap_or_else(Report::default);
+                latencies.add(&report.latencies);
+                let totals = Totals::of([counters.as_ref()]);
+                counts.push(count(report.open_connections, &totals));
+            }
+            (counts, latencies)
         }
-        (counts, latencies)
     }
 
     /// Drains the workers; they stop at once when `hurry` resolves.
@@ -131,13 +138,19 @@ impl Pool {
     }
 }
 
-/// Waits until all workers have answered.
-async fn answers(asked: Vec<oneshot::Receiver<()>>, what: &'static str) {
+/// Waits until all workers have answered; whether they did.
+async fn answers(asked: Vec<oneshot::Receiver<()>>, what: &'static str) -> bool {
+    let mut all = true;
     for (worker, answer) in asked.into_iter().enumerate() {
-        if tokio::time::timeout(ANSWER_MAX, answer).await.is_err() {
-            tracing::error!(worker, "the worker does not take {what}: is it stuck?");
+        match tokio::time::timeout(ANSWER_MAX, answer).await {
+            Ok(answer) => all &= answer.is_ok(),
+            Err(_) => {
+                all = false;
+                tracing::error!(worker, "the worker does not take {what}: is it stuck?");
+            }
         }
     }
+    all
 }
 
 fn count(open_connections: usize, totals: &Totals) -> Counts {

@@ -1,13 +1,14 @@
-//! Listening sockets that pass from a process to its successor, or from the service manager to us,
-//! by descriptor.
+//! What passes from a process to its successor, or from the service manager to us, by descriptor:
+//! listening sockets and, in a file in memory, text.
 //!
 //! The connections that wait in a socket's queue pass with it, so none is lost. A predecessor names
-//! descriptors in an environment variable: `ADDRESS=DESCRIPTOR`, separated by spaces. The service
-//! manager (socket activation, sd_listen_fds(3)) only counts them; the kernel knows their
-//! addresses.
+//! descriptors in environment variables. Each socket has a label there, `LABEL=DESCRIPTOR`,
+//! separated by spaces: its address, and where the kernel chose the port also the name of the
+//! listener that it was opened for, `web@127.0.0.1:40000`. The service manager (socket activation,
+//! sd_listen_fds(3)) only counts its sockets; the kernel knows their addresses.
 
-use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -17,6 +18,8 @@ use socket2::SockRef;
 pub const SOCKETS: &str = "RINGWAY_INHERIT";
 /// The environment variable that numbers the sockets of the control API.
 pub const CONTROL: &str = "RINGWAY_INHERIT_CONTROL";
+/// The environment variable that numbers the file with what the control API changed.
+pub const CHANGES: &str = "RINGWAY_INHERIT_CHANGES";
 /// The environment variable that names the descriptor through which the successor says that it is
 /// ready.
 pub const READY: &str = "RINGWAY_READY";
@@ -30,43 +33,59 @@ const LISTEN_FDS_START: RawFd = 3;
 /// Most sockets that the service manager may pass: one per worker of very many listeners.
 const LISTEN_FDS_MAX: RawFd = 65_536;
 
-/// Sockets of the process before, or of the service manager, by address.
+/// Sockets of the process before, or of the service manager.
 #[derive(Debug, Default)]
-pub struct Inherited(HashMap<SocketAddr, Vec<OwnedFd>>);
+pub struct Inherited(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    /// The listener that it was opened for, where the kernel chose the port.
+    name: Option<String>,
+    address: SocketAddr,
+    socket: OwnedFd,
+}
 
 impl Inherited {
     /// Takes what the environment names, once: later calls find nothing.
     #[must_use]
     pub fn from_environment() -> Self {
-        let mut sockets: HashMap<_, Vec<OwnedFd>> = HashMap::new();
-        for socket in sockets_of_service_manager() {
-            match prepare(&socket) {
-                Ok(address) => sockets.entry(address).or_default().push(socket),
-                Err(error) => tracing::warn!(
-                    descriptor = number(&socket), %error,
-                    "a socket of the service manager is not a listening TCP socket"
-                ),
+        let given = |socket| match prepare(&socket) {
+            Ok(address) => Some(Entry { name: None, address, socket }),
+            Err(error) => {
+                let descriptor = number(&socket);
+                tracing::warn!(descriptor, %error, "the service manager's is no listening socket");
+                None
             }
-        }
-        for entry in std::env::var(SOCKETS).unwrap_or_default().split_whitespace() {
-            let Some((address, number)) = entry.split_once('=') else { continue };
-            let (Ok(address), Ok(number)) = (address.parse(), number.parse()) else { continue };
-            if let Some(socket) = adopt(number).filter(|socket| is_bound_to(socket, address)) {
-                sockets.entry(address).or_default().push(socket);
-            }
-        }
-        Self(sockets)
+        };
+        let named = std::env::var(SOCKETS).unwrap_or_default();
+        let entry = |text: &str| {
+            let (label, number) = text.split_once('=')?;
+            let (name, address) = match label.split_once('@') {
+                Some((name, address)) => (Some(name.to_owned()), address.parse().ok()?),
+                None => (None, label.parse().ok()?),
+            };
+            let socket = adopt(number.parse().ok()?)?;
+            is_bound_to(&socket, address).then_some(Entry { name, address, socket })
+        };
+        let given = sockets_of_service_manager().filter_map(given);
+        Self(given.chain(named.split_whitespace().filter_map(entry)).collect())
     }
 
-    /// The sockets of `address`, if any were handed over.
+    /// The sockets that fit a listener called `name` on `address`, if any were handed over: those
+    /// on that address or, where its port is 0, those that were opened for a listener of this name
+    /// with a port of the kernel's choice.
     #[must_use]
-    pub fn take(&mut self, address: SocketAddr) -> Vec<OwnedFd> {
-        self.0.remove(&address).unwrap_or_default()
+    pub fn take(&mut self, name: &str, address: SocketAddr) -> Vec<OwnedFd> {
+        let fits = |entry: &mut Entry| match address.port() {
+            0 => entry.name.as_deref() == Some(name) && entry.address.ip() == address.ip(),
+            _ => entry.address == address,
+        };
+        self.0.extract_if(.., fits).map(|entry| entry.socket).collect()
     }
 
     /// Addresses of which nobody has taken the sockets.
     pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0.keys().copied()
+        self.0.iter().map(|entry| entry.address)
     }
 }
 
@@ -100,6 +119,12 @@ fn prepare(socket: &OwnedFd) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// The label of a socket on `address`; `name` is that of its listener if the kernel chose the port.
+#[must_use]
+pub fn label(name: Option<&str>, address: SocketAddr) -> String {
+    name.map_or_else(|| address.to_string(), |name| format!("{name}@{address}"))
+}
+
 /// The control API's sockets of the process before, if any were handed over.
 #[must_use]
 pub fn control_sockets() -> Vec<OwnedFd> {
@@ -107,19 +132,51 @@ pub fn control_sockets() -> Vec<OwnedFd> {
     numbers.split_whitespace().filter_map(|number| adopt(number.parse().ok()?)).collect()
 }
 
-/// Lets the next program that is started have `socket`, or no longer.
+/// What the process before has written for its successor, if there was one.
+///
+/// # Errors
+/// If it cannot be read, or has more than `bytes_max` bytes.
+pub fn changes(bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let number = std::env::var(CHANGES).ok().and_then(|number| number.parse().ok());
+    let Some(descriptor) = number.and_then(adopt) else { return Ok(None) };
+    let mut text = Vec::new();
+    File::from(descriptor).take(bytes_max + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > bytes_max {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(Some(text)),
+    }
+}
+
+/// A file without a name that holds `text`, to be read from its beginning.
+///
+/// # Errors
+/// If the process is out of files or of memory.
+pub fn in_memory(text: &[u8]) -> io::Result<OwnedFd> {
+    // SAFETY: the name is a C string, and the kernel copies it.
+    let number = unsafe { libc::memfd_create(c"ringway-changes".as_ptr(), libc::MFD_CLOEXEC) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it for us, and nothing else owns it.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(number) });
+    file.write_all(text)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Lets programs that are started have `descriptor`, for as long as it is open.
 ///
 /// # Errors
 /// When the descriptor is not open.
-pub fn set_inheritable(socket: &OwnedFd, inheritable: bool) -> io::Result<()> {
+pub fn set_inheritable(descriptor: &OwnedFd) -> io::Result<()> {
     // SAFETY: fcntl on an open descriptor.
-    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFD) };
-    let flags = match inheritable {
-        true => flags & !libc::FD_CLOEXEC,
-        false => flags | libc::FD_CLOEXEC,
-    };
+    let flags = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = flags & !libc::FD_CLOEXEC;
     // SAFETY: fcntl on an open descriptor.
-    match unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, flags) } {
+    match unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -149,10 +206,10 @@ pub fn numbers<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> String {
     sockets.map(|socket| number(socket).to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// How `entries` are named in [`SOCKETS`].
+/// How sockets and their [labels](label) are named in [`SOCKETS`].
 #[must_use]
-pub fn name<'a>(entries: impl Iterator<Item = (SocketAddr, &'a OwnedFd)>) -> String {
-    let named = entries.map(|(address, socket)| format!("{address}={}", socket.as_raw_fd()));
+pub fn entries<'a>(sockets: impl Iterator<Item = (&'a str, &'a OwnedFd)>) -> String {
+    let named = sockets.map(|(label, socket)| format!("{label}={}", number(socket)));
     named.collect::<Vec<_>>().join(" ")
 }
 

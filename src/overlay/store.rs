@@ -58,9 +58,16 @@ enum ErrorKind {
     Io(&'static str, io::Error),
     /// Another process holds the lock.
     Locked,
-    /// The file is not what was written.
+    /// The file does not hold changes that this program can read.
+    Text(Unreadable),
+}
+
+/// Why a text is no overlay.
+#[derive(Debug)]
+enum Unreadable {
+    /// It is not what was written.
     Corrupt(String),
-    /// The file has another version.
+    /// It has another version.
     Version(u64),
 }
 
@@ -76,12 +83,12 @@ impl fmt::Display for StoreError {
                 "{path} is locked: another ringway uses this state directory; stop it, or give \
                  each its own `state_dir`"
             ),
-            ErrorKind::Corrupt(why) => write!(
+            ErrorKind::Text(Unreadable::Corrupt(why)) => write!(
                 f,
                 "{path} is damaged: {why}; put a copy of it back, or move it away to start with \
                  the configuration file alone"
             ),
-            ErrorKind::Version(version) => write!(
+            ErrorKind::Text(Unreadable::Version(version)) => write!(
                 f,
                 "{path} has version {version}, this ringway knows version {VERSION}; run the \
                  ringway that wrote it, or move it away to start with the configuration file alone"
@@ -106,7 +113,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
             ErrorKind::Io(_, cause) => Some(cause),
-            ErrorKind::Locked | ErrorKind::Corrupt(_) | ErrorKind::Version(_) => None,
+            ErrorKind::Locked | ErrorKind::Text(_) => None,
         }
     }
 }
@@ -186,6 +193,14 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing alone may come too late: a program that is just being started has the
+        // descriptor for a moment. If the kernel refuses, closing is what is left.
+        let _ = self.lock.unlock();
+    }
+}
+
 /// The changes that were saved last in `dir`; none where none were. Needs no lock: a reader sees
 /// one whole file whatever a writer does.
 ///
@@ -199,30 +214,45 @@ pub fn load(dir: &Path) -> Result<Overlay, StoreError> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Overlay::empty()),
         Err(cause) => return Err(failed("read", &path, cause)),
     }
-    parse(&text).map_err(|kind| StoreError { path, kind })
+    parse(&text).map_err(|why| StoreError { path, kind: ErrorKind::Text(why) })
 }
 
-fn parse(text: &[u8]) -> Result<Overlay, ErrorKind> {
+/// The changes in `text`, which [`text_of`] wrote, perhaps in another version of the program.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn overlay_of(text: &[u8]) -> Result<Overlay, String> {
+    parse(text).map_err(|why| match why {
+        Unreadable::Corrupt(why) => why,
+        Unreadable::Version(version) => {
+            format!("version {version}, while this ringway knows version {VERSION}")
+        }
+    })
+}
+
+fn parse(text: &[u8]) -> Result<Overlay, Unreadable> {
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(ErrorKind::Corrupt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+        return Err(Unreadable::Corrupt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
     }
-    let corrupt = |cause: serde_json::Error| ErrorKind::Corrupt(cause.to_string());
+    let corrupt = |cause: serde_json::Error| Unreadable::Corrupt(cause.to_string());
     let mut value: Value = serde_json::from_slice(text).map_err(corrupt)?;
     // The version first: what another one has beside it is not known.
     let version = value.as_object_mut().and_then(|table| table.remove("version"));
     match version.as_ref().and_then(Value::as_u64) {
         Some(VERSION) => {}
-        Some(other) => return Err(ErrorKind::Version(other)),
-        None => return Err(ErrorKind::Corrupt("it has no version".into())),
+        Some(other) => return Err(Unreadable::Version(other)),
+        None => return Err(Unreadable::Corrupt("it has no version".into())),
     }
     let Stored { changes, over_file } = serde_json::from_value(value).map_err(corrupt)?;
     if !changes.is_object() {
-        return Err(ErrorKind::Corrupt("`changes` is not an object".into()));
+        return Err(Unreadable::Corrupt("`changes` is not an object".into()));
     }
     Ok(Overlay { patch: changes, over_file })
 }
 
-fn text_of(overlay: &Overlay) -> String {
+/// `overlay` as it stands in the file.
+#[must_use]
+pub fn text_of(overlay: &Overlay) -> String {
     let Overlay { patch, over_file } = overlay;
     let stored =
         serde_json::json!({ "version": VERSION, "changes": patch, "over_file": over_file });

@@ -320,16 +320,32 @@ fn a_lease_ends_is_renewed_and_never_reaches_the_file() {
     assert_eq!(first.expired(89), []);
     assert_eq!(first.expired(90), [("blog".to_owned(), address(6001))]);
     assert_eq!(first.expired(100).len(), 2);
-    assert_eq!(first.expires("home", address(6000)), Some(100));
+    assert_eq!(first.leases().find(|lease| lease.0 == "home"), Some(("home", address(6000), 100)));
     assert!(!first.over(&file()).to_toml().contains("expires"));
 
     let renewed = after_on(&file(), first.clone(), &[register("blog", 6001, Some(190))]);
     assert_eq!(renewed.next_expiry(), Some(100));
     let kept = after_on(&file(), renewed.clone(), &[register("home", 6000, None)]);
     assert_eq!(kept.next_expiry(), Some(190));
-    assert_eq!(kept.expires("home", address(6000)), None);
+    assert!(kept.leases().all(|lease| lease.0 != "home"));
     let gone = after_on(&file(), renewed, &[Change::deregister("blog", &[address(6001)])]);
     assert_eq!(gone.next_expiry(), Some(100));
+}
+
+#[test]
+fn leases_that_are_over_end_together_however_their_address_is_written() {
+    let odd = json!({"target_groups": {"home": {"targets": {"[0::1]:6000": {"expires": 70}}}}});
+    let changes = [
+        register("home", 6000, Some(80)),
+        register("blog", 6001, Some(90)),
+        Change::merge(odd).unwrap(),
+    ];
+    let leased = after(&changes);
+    assert_eq!(leased.expired(85).len(), 2);
+    let left = after_on(&file(), leased.clone(), &[leased.end_leases(85)]);
+    assert_eq!(left.expired(u64::MAX), [("blog".to_owned(), address(6001))]);
+    let none = after_on(&file(), left.clone(), &[left.end_leases(90)]);
+    assert!(none.is_empty(), "{:?}", none.lines());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod shares;
 mod sticky;
 mod storms;
 mod upgrade;
+mod waits;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,13 +3,13 @@
 use super::*;
 
 /// Whether the process `id` runs; one that has ended and was not waited for does not.
-fn runs(id: u32) -> bool {
+pub(super) fn runs(id: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{id}/stat"));
     status.is_ok_and(|status| !status.contains(") Z "))
 }
 
 /// Ends the process `id` when dropped.
-struct Ends(u32);
+pub(super) struct Ends(pub(super) u32);
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -20,7 +20,11 @@ impl Drop for Ends {
 }
 
 fn upgrade(controlled: &Controlled) -> u32 {
-    let answer = controlled.api.ask("POST", "/v1/upgrade", "");
+    upgraded(&controlled.api.ask("POST", "/v1/upgrade", ""))
+}
+
+/// Process id of the new process, from what the API answered.
+pub(super) fn upgraded(answer: &str) -> u32 {
     let digits: String = answer.chars().filter(char::is_ascii_digit).collect();
     digits.parse().expect("a process id")
 }
@@ -103,4 +107,53 @@ fn request_in_flight_is_answered_by_the_old_process() {
     gate.open();
     let response = client.response("GET");
     assert!(response.text() == "done" && response.closes(), "{response:?}");
+}
+
+/// `text` without a state directory.
+fn without_state(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("state_dir")).collect();
+    lines.join("\n")
+}
+
+/// What the API says of the targets of `home`: addresses and weights.
+fn weights(controlled: &Controlled) -> Vec<(String, u64)> {
+    let list: serde_json::Value = serde_json::from_str(&controlled.targets()).expect("JSON");
+    let targets = list["targets"].as_array().expect("targets").iter();
+    let text = |target: &serde_json::Value| target["address"].as_str().expect("text").to_owned();
+    targets.map(|target| (text(target), target["weight"].as_u64().expect("weight"))).collect()
+}
+
+#[test]
+fn changes_and_a_port_of_the_kernels_choice_pass_on_without_a_state_directory() {
+    let (a, b) = (Target::named("a"), Target::named("b"));
+    let controlled = Controlled::new();
+    let balancer = Balancer::start(&without_state(&controlled.text(&http(&[&a]))));
+    controlled.register(&registration(&b, ", \"weight\": 7"));
+    let before = weights(&controlled);
+    assert!(before.contains(&(b.address().to_string(), 7)), "{before:?}");
+    let stream = Stream::start(balancer.address("web"), 4);
+    let mut processes = vec![Ends(balancer.id())];
+    for _ in 0..2 {
+        processes.push(Ends(upgrade(&controlled)));
+        let old = processes[processes.len() - 2].0;
+        balancer.wait("the old process to end", || !runs(old));
+        assert_eq!(weights(&controlled), before);
+        assert!(answers(&balancer, 8).contains(&"b".into()), "at the same port");
+    }
+    stream.stop_clean();
+}
+
+#[test]
+fn changes_last_in_a_state_directory_that_only_the_new_process_has() {
+    let (a, b) = (Target::named("a"), Target::named("b"));
+    let controlled = Controlled::new();
+    let text = controlled.text(&http(&[&a]));
+    let balancer = Balancer::start(&without_state(&text));
+    controlled.register(&registration(&b, ""));
+    balancer.rewrite(&text);
+    let new = Ends(upgrade(&controlled));
+    balancer.wait("the old process to end", || !runs(balancer.id()));
+    let kept = std::fs::read_to_string(controlled.dir.path().join("changes.json"));
+    assert!(kept.expect("changes.json").contains(&b.address().to_string()));
+    assert!(runs(new.0));
 }

@@ -54,7 +54,7 @@ pub(super) fn tagged(generation: u64, body: impl Serialize) -> Response {
 }
 
 /// The ETag of the configuration with the number `generation`.
-fn etag(generation: u64) -> HeaderValue {
+pub(super) fn etag(generation: u64) -> HeaderValue {
     HeaderValue::try_from(format!("\"{generation}\""))
         .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }

@@ -2,16 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::Api;
 use super::body::{Object, Precondition};
-use super::change::{change, done};
-use super::entry;
+use super::change::{change, done, etag};
 use super::openapi::{ChangeProblems, ReadProblems};
 use super::problem::{Places, Problem};
+use crate::control::change::blocking;
 use crate::control::handle::{ChangeError, Changed, Status, Upgraded};
 use crate::overlay::Change;
 
@@ -22,8 +22,10 @@ use crate::overlay::Change;
     get, path = "/v1/status", tag = "process",
     responses((status = 200, description = "The status", body = Status), ReadProblems),
 )]
-pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Problem> {
-    Ok(Json(api.handle.status().await?))
+pub(super) async fn status(State(api): State<Api>) -> Result<Response, Problem> {
+    let status = api.handle.status().await?;
+    let text = written(move || serde_json::to_vec(&status)).await?;
+    Ok((JSON, text).into_response())
 }
 
 /// The effective configuration
@@ -39,7 +41,9 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Probl
     ),
 )]
 pub(super) async fn read_config(State(api): State<Api>) -> Result<Response, Problem> {
-    entry::read(&api, |config| Ok(config.clone())).await
+    let effective = api.handle.effective().await?;
+    let text = written(move || serde_json::to_vec(&*effective.config)).await?;
+    Ok((JSON, [(header::ETAG, etag(effective.generation))], text).into_response())
 }
 
 /// Change anything, atomically
@@ -104,8 +108,8 @@ pub(super) async fn drain(State(api): State<Api>) -> Result<StatusCode, Problem>
 
 /// Hand over to a new process of the same path
 ///
-/// The listening sockets go to the new process; the answer comes once it is ready. Then the old
-/// one drains.
+/// The listening sockets go to the new process, and so does what this API has changed; the answer
+/// comes once it is ready. Then the old one drains.
 #[utoipa::path(
     post, path = "/v1/upgrade", tag = "process",
     responses((status = 200, description = "The new process", body = Upgraded), ChangeProblems),
@@ -126,4 +130,16 @@ pub(super) async fn rotate_keys(State(api): State<Api>) -> Result<StatusCode, Pr
     let rotated: Result<(), ChangeError> = api.handle.rotate_keys().await?;
     rotated.map_err(|error| Problem::of_change(error, Places::Hidden))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+/// What `write` makes, on another thread: with thousands of targets a megabyte of text, which
+/// takes longer than a health flip may wait.
+async fn written(
+    write: impl FnOnce() -> serde_json::Result<Vec<u8>> + Send + 'static,
+) -> Result<Vec<u8>, Problem> {
+    let text = blocking(write).await;
+    let text = text.and_then(|text| text.map_err(|error| ChangeError::Failed(error.to_string())));
+    text.map_err(|error| Problem::of_change(error, Places::Hidden))
 }

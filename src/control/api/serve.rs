@@ -58,21 +58,27 @@ pub async fn serve(
     handle: Handle,
     mut inherited: Vec<OwnedFd>,
 ) -> io::Result<Servers> {
+    // All doors before any is served. The one that leaves a file behind comes last: if another
+    // cannot be had, there is no trace.
+    let mut doors = Vec::new();
+    if let Some(address) = api.address {
+        let access = Access::of_tcp(address, api.token_file.as_deref())?;
+        doors.push((Door::tcp(address, &mut inherited)?, access));
+    }
+    if let Some(path) = &api.socket {
+        doors.push((Door::unix(path, &mut inherited)?, Access::Unix));
+    }
     let (closing, closed) = watch::channel(false);
     let state = Api::new(handle, closed);
     let mut servers = Servers { doors: Vec::new(), tasks: Vec::new(), closing };
-    if let Some(path) = &api.socket {
-        let door = Door::unix(path, &mut inherited)?;
-        tracing::info!(socket = %path.display(), "the control API listens");
-        servers.open(door, router(state.clone(), Access::Unix));
-    }
-    if let Some(address) = api.address {
-        let access = Access::of_tcp(address, api.token_file.as_deref())?;
-        let door = Door::tcp(address, &mut inherited)?;
-        // With the port that the kernel gave.
-        let address = door.address().unwrap_or(address);
-        tracing::info!(%address, "the control API listens");
-        servers.open(door, router(state, access));
+    for (door, access) in doors {
+        // The address with the port that the kernel gave.
+        if let Some(address) = door.address() {
+            tracing::info!(%address, "the control API listens");
+        } else if let Some(path) = &api.socket {
+            tracing::info!(socket = %path.display(), "the control API listens");
+        }
+        servers.open(door, router(state.clone(), access));
     }
     Ok(servers)
 }

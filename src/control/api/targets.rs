@@ -39,17 +39,13 @@ pub(super) async fn list(
     State(api): State<Api>,
     At(name): At<String>,
 ) -> Result<Response, Problem> {
-    let groups = api.handle.status().await?.target_groups;
-    match groups.iter().position(|group| group.name == name) {
-        Some(at) => {
-            let targets = groups.into_iter().nth(at).map(|group| group.targets).unwrap_or_default();
-            Ok(axum::Json(TargetList { targets }).into_response())
-        }
-        None => {
-            let names = groups.iter().map(|group| group.name.as_str());
-            Err(Problem::unknown("target group", &name, names))
-        }
+    if let Some(targets) = api.handle.targets(name.clone()).await? {
+        return Ok(axum::Json(TargetList { targets }).into_response());
     }
+    let config = api.handle.effective().await?.config;
+    // If it is there by now, it was made a moment ago.
+    entry(&config, &Part::TargetGroup(name))?;
+    Ok(axum::Json(TargetList { targets: Vec::new() }).into_response())
 }
 
 /// Register targets, or renew their leases

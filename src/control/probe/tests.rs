@@ -49,8 +49,9 @@ impl Probing {
         Self { prober: Prober::with_limit(sender, limit), results }
     }
 
-    fn set<const N: usize>(&mut self, wanted: [(ProbeKey, HealthCheck); N]) {
-        self.prober.set(wanted.into_iter());
+    fn set(&mut self, wanted: impl IntoIterator<Item = (ProbeKey, HealthCheck)>) {
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        self.prober.set(wanted.iter().map(|(key, check)| (key.clone(), check)));
     }
 
     async fn next(&mut self) -> ProbeResult {
@@ -375,7 +376,7 @@ async fn waiting_for_other_probes_is_not_the_targets_time() {
     let timeout = hold * 18;
     let wanted = (0..40).map(|n| (key(&n.to_string(), target.address), once()));
     let began = Instant::now();
-    probing.prober.set(wanted.map(|(key, check)| (key, HealthCheck { timeout, ..check })));
+    probing.set(wanted.map(|(key, check)| (key, HealthCheck { timeout, ..check })));
     for _ in 0..40 {
         let result = probing.next().await;
         assert_eq!(result.outcome, Probe::Success);
@@ -398,7 +399,7 @@ async fn four_thousand_targets_are_cheap() {
     drop(task);
     let wanted = (0..4000).map(|n| (key(&n.to_string(), target.target), once()));
     let began = Instant::now();
-    probing.prober.set(wanted);
+    probing.set(wanted);
     for _ in 0..4000 {
         assert_eq!(probing.next().await.outcome, Probe::Failed);
     }

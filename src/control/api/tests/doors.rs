@@ -1,6 +1,7 @@
 //! Who may enter: sockets, tokens, rebinding.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -142,6 +143,19 @@ async fn sockets_are_handed_over_without_a_gap() {
 
 fn with_tcp(api: &ControlApi, port: u16) -> ControlApi {
     ControlApi { address: Some(([127, 0, 0, 1], port).into()), ..api.clone() }
+}
+
+#[tokio::test]
+async fn where_one_door_cannot_be_had_none_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = with_tcp(&at(&path), taken.local_addr().unwrap().port());
+    let error = open(&api).await.unwrap_err().to_string();
+    assert!(error.contains("another process listens there"), "{error}");
+    assert!(!path.exists());
+    drop(taken);
+    open(&api).await.unwrap().close().await;
 }
 
 #[tokio::test]

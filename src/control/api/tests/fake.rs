@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::{Diagnostic, Place, Severity};
 use crate::control::handle::*;
@@ -48,21 +48,48 @@ struct Actor {
 }
 
 impl Actor {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        while let Some(command) = inbox.recv().await {
-            self.carry_out(command);
+    async fn run(mut self, mut inbox: Inbox) {
+        loop {
+            tokio::select! {
+                Some(question) = inbox.questions.recv() => self.answer(question),
+                Some(order) = inbox.orders.recv() => self.carry_out(order),
+                else => return,
+            }
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn answer(&self, question: Question) {
         // Whoever asked may have gone: the answer is then for nobody.
-        match command {
-            Command::Status(reply) => drop(reply.send(self.status())),
-            Command::Effective(reply) => drop(
-                reply.send(Effective { generation: self.generation, config: self.config.clone() }),
-            ),
-            Command::Export(reply) => drop(reply.send("[server]\n".into())),
-            Command::ChangeAt(generation, change, reply) => {
+        match question {
+            Question::Status(reply) => drop(reply.send(self.status())),
+            Question::Targets(name, reply) => {
+                let group = self.status().target_groups.into_iter().find(|it| it.name == name);
+                drop(reply.send(group.map(|group| group.targets)));
+            }
+            Question::Effective(reply) => {
+                let config = Arc::new(self.config.clone());
+                drop(reply.send(Effective { generation: self.generation, config }));
+            }
+            Question::Export(reply) => drop(reply.send("[server]\n".into())),
+            Question::Drain(reply) => {
+                self.note("drain");
+                let _ = reply.send(());
+            }
+            Question::Drained(group, targets, reply) => {
+                self.note(&format!("drained {group} {targets:?}"));
+                if targets.iter().any(|target| target.port() == 8082) {
+                    // Never drains.
+                    std::mem::forget(reply);
+                } else {
+                    let _ = reply.send(());
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Change(generation, change, reply) => {
                 use std::sync::atomic::Ordering::Relaxed;
                 let meddle = |left: u64| left.checked_sub(1);
                 if self.stale.fetch_update(Relaxed, Relaxed, meddle).is_ok() {
@@ -76,30 +103,18 @@ impl Actor {
                 };
                 drop(reply.send(result));
             }
-            Command::Reload(reply) => {
+            Order::Reload(reply) => {
                 self.note("reload");
                 drop(reply.send(Err(ChangeError::Invalid(vec![mistake_in_file()]))));
             }
-            Command::RotateKeys(reply) => {
+            Order::EndLeases => self.note("end leases"),
+            Order::RotateKeys(reply) => {
                 self.note("rotate keys");
                 drop(reply.send(Ok(())));
             }
-            Command::Drain(reply) => {
-                self.note("drain");
-                let _ = reply.send(());
-            }
-            Command::Upgrade(reply) => {
+            Order::Upgrade(reply) => {
                 self.note("upgrade");
                 drop(reply.send(Err(ChangeError::Failed("no such binary; install it".into()))));
-            }
-            Command::Drained(group, targets, reply) => {
-                self.note(&format!("drained {group} {targets:?}"));
-                if targets.iter().any(|target| target.port() == 8082) {
-                    // Never drains.
-                    std::mem::forget(reply);
-                } else {
-                    let _ = reply.send(());
-                }
             }
         }
     }
@@ -210,6 +225,7 @@ pub(crate) fn status() -> Status {
         totals: counts(3),
         workers: vec![counts(1), counts(2)],
         listeners: listeners(),
+        health_flips: HealthFlips { count: 3, last_us: Some(900), longest_us: Some(1_200) },
         target_groups: vec![
             group(
                 "blog",
