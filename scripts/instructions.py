@@ -34,6 +34,7 @@ CASES = {
     "l7-get-100-rules": ("l7", "", RULES, GET, False),
     "l7-get-sticky": ("l7", STICKY, "", GET, False),
     "l7-post-1k": ("l7", "", "", POST, False),
+    "l7-get-logged": ("l7", "", 'access_log = "/dev/null"\n', GET, False),
     "l7-new-connection": ("l7", "", "", GET, True),
     "l4-request": ("l4", "", "", GET, False),
 }
