@@ -118,17 +118,28 @@ pub(super) fn add(count: &Cell<u64>, bytes: usize) {
 impl Record {
     /// Forgets the exchange before. `detailed`: somebody wants all times and the text.
     pub(super) fn begin(&mut self, mode: Mode, detailed: bool) {
-        let mut text = self.text.take();
-        text.clear();
-        let mut given_up = self.given_up.take();
-        given_up.clear();
-        *self = Self {
-            detailed: Cell::new(detailed),
-            mode: Some(mode),
-            text: RefCell::new(text),
-            given_up: RefCell::new(given_up),
-            ..Self::default()
-        };
+        // Field by field: most exchanges are not detailed, and to make and move a whole record
+        // takes longer than all that it is for.
+        let Self { detailed: kept, mode: layer, times, matched, action, group, target, .. } = self;
+        let Self { given_up, status, target_status, received, sent, error, class, .. } = self;
+        let Self { received_head, sent_head, text, log, .. } = self;
+        if kept.replace(detailed) || detailed {
+            *times = Times::default();
+            text.get_mut().clear();
+        }
+        times.head.set(None);
+        times.ended.set(None);
+        *layer = Some(mode);
+        matched.set(Matched::Nothing);
+        action.set(None);
+        group.set(None);
+        target.set(None);
+        given_up.get_mut().clear();
+        [status, target_status].iter().for_each(|status| status.set(0));
+        [received, sent, received_head, sent_head].iter().for_each(|bytes| bytes.set(0));
+        error.set(None);
+        class.set(None);
+        *log.get_mut() = None;
         self.mark(|times| &times.first);
     }
 
@@ -364,6 +375,40 @@ mod tests {
         assert!(first.is_some());
         record.mark_first(|times| &times.sent);
         assert_eq!(record.times.sent.get(), first);
+    }
+
+    #[test]
+    fn beginning_anew_forgets_everything() {
+        for detailed in [false, true] {
+            let mut record = Record::default();
+            record.begin(Mode::L7, detailed);
+            let now = Some(Instant::now());
+            for time in [&record.times.head, &record.times.ended] {
+                time.set(now);
+            }
+            if detailed {
+                record.times.sent.set(now);
+                record.redirects(b"/x");
+            }
+            record.matched.set(Matched::Default);
+            record.action.set(Some(ActionKind::Forward));
+            record.group.set(Some(GroupId(1)));
+            let target = TargetId { slot: 1, generation: 1 };
+            record.target.set(Some((target, ([127, 0, 0, 1], 80).into())));
+            record.given_up.get_mut().push(Try { target: ([0; 4], 1).into(), status: 500 });
+            record.error.set(Some(ErrorKind::ClientClosed));
+            for status in [&record.status, &record.target_status] {
+                status.set(200);
+            }
+            for bytes in [&record.received, &record.sent, &record.received_head, &record.sent_head]
+            {
+                bytes.set(1);
+            }
+            record.begin(Mode::L4, false);
+            let mut fresh = Record::default();
+            fresh.begin(Mode::L4, false);
+            assert_eq!(format!("{record:?}"), format!("{fresh:?}"));
+        }
     }
 
     #[test]
