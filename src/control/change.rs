@@ -24,7 +24,7 @@ use super::actor::{Actor, End, seconds};
 use super::handle::{ChangeError, Changed, Event, Order};
 use super::kept;
 use super::listeners::{Orders, Plan};
-use super::{registry, upgrade};
+use super::{logs, registry, upgrade};
 
 /// How long leases that could not be ended are left alone.
 const LEASES_REST: Duration = Duration::from_secs(5);
@@ -158,7 +158,8 @@ async fn put_in_force(
     candidate: Candidate,
 ) -> Result<Changed, ChangeError> {
     let Candidate { file, overlay, whole, loaded } = candidate;
-    let plan = actor.borrow_mut().plan(&loaded)?;
+    open_logs(actor, &loaded).await?;
+    let plan = actor.borrow().plan(&loaded)?;
     let overlay = Arc::new(overlay);
     let is_news = actor.borrow().overlay != overlay;
     if is_news {
@@ -180,6 +181,18 @@ async fn put_in_force(
     actor.borrow_mut().answer_waiting();
     let generation = actor.borrow().generation;
     Ok(Changed { generation, warnings })
+}
+
+/// Opens the access logs that `loaded` needs. What is not used in the end is let go by the next
+/// change.
+async fn open_logs(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<(), ChangeError> {
+    let missing = actor.borrow().logs.missing(&loaded.model);
+    if !missing.is_empty() {
+        let opened = blocking(move || logs::open(missing)).await?;
+        let opened = opened.map_err(|error| ChangeError::Failed(error.to_string()))?;
+        actor.borrow_mut().logs.add(opened);
+    }
+    Ok(())
 }
 
 /// A configuration that the registry and the listeners are up to.
@@ -247,9 +260,8 @@ impl Actor {
         (self.file.clone(), self.overlay.clone())
     }
 
-    /// Opens the access logs and the sockets that `loaded` needs.
-    fn plan(&mut self, loaded: &Loaded) -> Result<Plan, ChangeError> {
-        self.logs.open(&loaded.model).map_err(|error| ChangeError::Failed(error.to_string()))?;
+    /// Opens the sockets that `loaded` needs.
+    fn plan(&self, loaded: &Loaded) -> Result<Plan, ChangeError> {
         let inherited = &mut Inherited::default();
         let plan = self.listeners.plan(&loaded.model, self.workers.len(), inherited);
         plan.map_err(|error| ChangeError::Unavailable(error.to_string()))

@@ -1,6 +1,6 @@
 //! The access logs: which are open, for which listeners.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,20 +25,33 @@ pub(super) struct Logs {
     writers: HashMap<LogSink, Arc<Writer>>,
 }
 
+/// What [`open`] has opened.
+pub(super) type Opened = Vec<(LogSink, Arc<Writer>)>;
+
+/// Opens `places`. May wait for the disk.
+///
+/// # Errors
+/// [`StartError::AccessLog`].
+pub(super) fn open(places: HashSet<LogSink>) -> Result<Opened, StartError> {
+    let open = |place: LogSink| {
+        let fail = |source| StartError::AccessLog { place: place.to_string(), source };
+        let writer = Writer::open(&place).map_err(fail)?;
+        Ok((place, writer))
+    };
+    places.into_iter().map(open).collect()
+}
+
 impl Logs {
-    /// Opens what `model` asks for and is not open yet.
-    ///
-    /// # Errors
-    /// [`StartError::AccessLog`]; what has been opened stays so until [`Logs::forget_unused`].
-    pub(super) fn open(&mut self, model: &Model) -> Result<(), StartError> {
-        for log in model.listeners.iter().filter_map(|listener| listener.access_log.as_ref()) {
-            if !self.writers.contains_key(&log.sink) {
-                let fail = |source| StartError::AccessLog { place: log.sink.to_string(), source };
-                let writer = Writer::open(&log.sink).map_err(fail)?;
-                self.writers.insert(log.sink.clone(), writer);
-            }
-        }
-        Ok(())
+    /// Where `model` writes and no writer does yet: to be [opened](open).
+    pub(super) fn missing(&self, model: &Model) -> HashSet<LogSink> {
+        let logs = model.listeners.iter().filter_map(|listener| listener.access_log.as_ref());
+        let places = logs.map(|log| &log.sink);
+        places.filter(|place| !self.writers.contains_key(place)).cloned().collect()
+    }
+
+    /// Takes in what was opened; it stays until [`Logs::forget_unused`].
+    pub(super) fn add(&mut self, opened: Opened) {
+        self.writers.extend(opened);
     }
 
     /// Lets go of what no listener writes to. Its thread ends with the last connection that does.

@@ -154,7 +154,7 @@ async fn start_actor(
     let mut inherited = Inherited::from_environment();
     let mut listeners = Listeners::default();
     let mut logs = Logs::default();
-    logs.open(&model)?;
+    logs.add(logs::open(logs.missing(&model))?);
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
     for address in inherited.left() {
         tracing::warn!(%address, "no listener has the address of a socket that was handed over");

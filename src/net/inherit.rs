@@ -7,6 +7,7 @@
 //! listener that it was opened for, `web@127.0.0.1:40000`. The service manager (socket activation,
 //! sd_listen_fds(3)) only counts its sockets; the kernel knows their addresses.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
@@ -85,7 +86,8 @@ impl Inherited {
 
     /// Addresses of which nobody has taken the sockets.
     pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0.iter().map(|entry| entry.address)
+        let addresses: BTreeSet<_> = self.0.iter().map(|entry| entry.address).collect();
+        addresses.into_iter()
     }
 }
 

@@ -24,8 +24,9 @@ const PINGS: u32 = 4;
 const SILENCE: u32 = 2;
 /// It may be so at least for this long: three beats of a worker.
 const SILENCE_MIN: Duration = Duration::from_secs(3);
-/// How long the actor may be silent: while it waits for a new process to be ready, for instance.
-const ACTOR_SILENCE: Duration = Duration::from_secs(60);
+/// How long the actor may be silent. Nothing that waits is in its way, but the sockets of a
+/// thousand new listeners take it a while.
+const ACTOR_SILENCE: Duration = Duration::from_secs(20);
 
 /// The service manager's patience, if it has a watchdog for this process.
 pub(super) fn period() -> Option<Duration> {
@@ -177,14 +178,14 @@ mod tests {
         beats[0].add(1);
         beats[1].add(1);
         assert!(loops.all_turn(at(12)), "it turns again");
-        for second in 13..=60 {
+        for second in 13..=20 {
             beats[0].add(1);
             beats[1].add(1);
             assert!(loops.all_turn(at(second)), "after {second} seconds");
         }
         beats[0].add(1);
         beats[1].add(1);
-        assert!(!loops.all_turn(at(61)), "the actor has not turned for more than a minute");
+        assert!(!loops.all_turn(at(21)), "the actor has not turned for more than 20 s");
     }
 
     #[test]
