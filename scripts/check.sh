@@ -12,6 +12,7 @@
 #   contract   the control API against its OpenAPI document, by schemathesis from PyPI (left out,
 #              with a line saying so, where PyPI cannot be reached or no network namespace be made)
 #   release    the optimised build
+#   figures    instructions per request in the release build, against the recorded ones
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
 #   memory     idle connections and large bodies against the release build
@@ -164,6 +165,16 @@ load() {
     RINGWAY_TEST_DRIVER=epoll cargo test --test load -- --nocapture
 }
 
+instructions() {
+    local status=0
+    scripts/instructions.sh || status=$?
+    if [ "$status" -eq 75 ]; then
+        summary+=('figures    LEFT OUT: see above')
+        status=0
+    fi
+    return "$status"
+}
+
 soak() {
     cargo test --test soak -- --nocapture
 }
@@ -194,6 +205,7 @@ step io_uring io_uring
 step epoll epoll
 step contract contract
 step release release_build
+step figures instructions
 step load load
 step soak soak
 step memory memory

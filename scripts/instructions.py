@@ -107,10 +107,10 @@ def ask(address, process, request, count, new_connections):
         while not response.endswith(b"\r\n\r\nok"):
             more = connection.recv(65536)
             if not more:
-                sys.exit(f"instructions: the connection ended after {response!r}")
+                raise OSError(f"the connection ended after {response!r}")
             response += more
         if not response.startswith(b"HTTP/1.1 200 "):
-            sys.exit(f"instructions: not the response of the target: {response!r}")
+            raise OSError(f"not the response of the target: {response!r}")
         cookies = re.findall(rb"(?i)set-cookie: (AWSALB[^;]*)", response)
         if done == 0 and cookies:
             request = request.replace(b"\r\n\r\n", b"\r\nCookie: " + cookies[0] + b"\r\n\r\n")
@@ -145,7 +145,7 @@ def instructions(binary, case, count):
                     time.sleep(0.05)
             except OSError as error:
                 log.seek(0)
-                sys.exit(f"instructions: {error}; ringway said:\n{log.read()}")
+                raise OSError(f"{error}; ringway said:\n{log.read()}") from error
             finally:
                 overdue.cancel()
                 process.kill()
@@ -153,7 +153,7 @@ def instructions(binary, case, count):
             log.seek(0)
             collected = re.search(r"Collected : (\d+)", log.read())
     if not collected:
-        sys.exit(f"instructions: callgrind counted nothing for {case}")
+        raise OSError(f"callgrind counted nothing for {case}")
     return int(collected[1])
 
 
@@ -170,11 +170,20 @@ def recorded(path):
     return {case: int(figure) for case, figure in lines}
 
 
+def cannot(why):
+    """Ends without a verdict."""
+    print(f"instructions: {why}", file=sys.stderr)
+    sys.exit(75)
+
+
 def main():
     binary, path = sys.argv[1:3]
     known = recorded(path)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(CASES, pool.map(lambda case: measure(binary, case), CASES)))
+        try:
+            found = dict(zip(CASES, pool.map(lambda case: measure(binary, case), CASES)))
+        except OSError as error:
+            cannot(error)
     worse = []
     for case, figure in found.items():
         before = known.get(case)

@@ -3,7 +3,8 @@
 # on a busy machine as on a quiet one, so that a path that has grown is seen at once.
 #
 #   scripts/instructions.sh             measures and compares with benches/instructions.txt; fails
-#                                       where a figure is more than 3 % above the recorded one
+#                                       where a figure is more than 3 % above the recorded one,
+#                                       ends with 75 where nothing could be measured
 #   scripts/instructions.sh --record    measures and writes that file; commit it with the change
 #
 # Installs valgrind by package name. Uses RINGWAY_RELEASE_BIN if set, else builds the release.
