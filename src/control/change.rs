@@ -189,7 +189,7 @@ async fn open_logs(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<(), Change
     let missing = actor.borrow().logs.missing(&loaded.model);
     if !missing.is_empty() {
         let opened = blocking(move || logs::open(missing)).await?;
-        let opened = opened.map_err(|error| ChangeError::Failed(error.to_string()))?;
+        let opened = opened.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         actor.borrow_mut().logs.add(opened);
     }
     Ok(())

@@ -85,7 +85,7 @@ pub enum ChangeError {
     Invalid(Vec<Diagnostic>),
     /// It is about something that does not exist; its path.
     Missing(String),
-    /// A listener cannot have its address.
+    /// A listener cannot have its address, or its access log cannot be opened.
     Unavailable(String),
     /// The configuration file cannot be read, or what was accepted cannot be kept.
     Failed(String),

@@ -282,7 +282,7 @@ fn only_the_token_opens_the_tcp_door() {
 }
 
 #[test]
-fn listener_without_its_address_is_a_conflict_and_nothing_has_changed() {
+fn listener_without_its_address_or_its_log_is_a_conflict_and_nothing_has_changed() {
     let a = Target::named("a");
     let (controlled, balancer) = started(&http(&[&a]));
     let before = controlled.api.ask("GET", "/v1/config", "");
@@ -294,6 +294,11 @@ fn listener_without_its_address_is_a_conflict_and_nothing_has_changed() {
         let problem = problem(&address, &response.expect("response"), 409);
         assert!(problem["detail"].as_str().is_some_and(|it| it.contains(&address)), "{problem}");
     }
+    let log = r#""access_log": "/nowhere/at/all.log""#;
+    let body = format!(r#"{{"address": "127.0.0.1:0", "default": {{"forward": "home"}}, {log}}}"#);
+    let response = controlled.api.try_ask("PUT", "/v1/listeners/more", &body);
+    let problem = problem("log", &response.expect("response"), 409);
+    assert!(problem["detail"].as_str().is_some_and(|it| it.contains("make its directory")));
     assert_eq!(controlled.api.ask("GET", "/v1/config", ""), before);
     assert_eq!(answers(&balancer, 2), ["a"; 2]);
 }
