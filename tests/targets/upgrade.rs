@@ -1,5 +1,7 @@
 //! A new process takes over, and nobody notices.
 
+use std::time::Instant;
+
 use super::*;
 
 /// Whether the process `id` runs; one that has ended and was not waited for does not.
@@ -97,13 +99,18 @@ fn request_in_flight_is_answered_by_the_old_process() {
     });
     let controlled = Controlled::new();
     let web = free_address();
-    let text = controlled.text(&http(&[&a])).replace("127.0.0.1:0", &web.to_string());
-    let balancer = Balancer::start(&text);
-    let mut client = balancer.client();
+    let text = controlled.text(&http(&[&a]).one_worker());
+    let balancer = Balancer::start(&text.replace("127.0.0.1:0", &web.to_string()));
+    let (mut client, mut other) = (balancer.client(), balancer.client());
     client.send_get("/slow");
     a.wait("a request", |all| all.iter().any(|connection| !connection.requests.is_empty()));
     let _new = Ends(upgrade(&controlled));
     assert_eq!(Client::connect(web).get("/").text(), "done");
+    // The order to drain is on its way to the worker when the API has answered.
+    let until = Instant::now() + DEADLINE;
+    while !other.get("/").closes() {
+        assert!(Instant::now() < until, "the old process does not drain");
+    }
     gate.open();
     let response = client.response("GET");
     assert!(response.text() == "done" && response.closes(), "{response:?}");
