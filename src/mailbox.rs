@@ -121,6 +121,12 @@ impl Peers {
         Self { me, all, next: Cell::new(me + 1) }
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Counts a connection that was just accepted. `Some`: another worker has so many fewer that it
     /// should be the one to serve it, and it is counted there.
     ///

@@ -149,7 +149,7 @@ pub struct TargetGroup {
     pub response_timeout: Duration,
     /// How long an unused connection to a target is kept (ALB: the idle timeout, 60 s).
     pub idle_timeout: Duration,
-    /// Most unused connections kept per target and worker.
+    /// Most unused connections kept per target, by all workers together.
     pub idle_connections_max: usize,
     /// Whether a request may be tried again.
     pub retry: Retry,
@@ -244,7 +244,7 @@ impl TargetGroup {
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
-            idle_connections_max: 1024,
+            idle_connections_max: 4096,
             retry: Retry::Safe,
             health_check: HealthCheck::default(),
             deregistration_delay: Duration::from_secs(300),

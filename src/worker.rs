@@ -17,7 +17,7 @@ use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Peers, Report};
 use crate::metrics::{Counter, Counters};
 use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Listening, Socket, Tag};
-use crate::proxy::{self, Local};
+use crate::proxy::{self, Local, Share};
 use crate::snapshot::{ListenerId, Snapshot};
 
 /// Pause of a listener that cannot take connections, most often because files have run out.
@@ -71,7 +71,8 @@ pub fn run(setup: Setup) {
             Ok(Opened { inbox, acceptors, pens, room }) => {
                 // Control may have given up meanwhile; the inbox says so.
                 let _ = ready.send(Ok(()));
-                let local = Rc::new(Local::new(engine, snapshot, counters, pens));
+                let share = Share { worker: index, workers: peers.count() };
+                let local = Rc::new(Local::new(engine, snapshot, counters, pens, share));
                 net::spawn(take_batches_back(local.clone(), room));
                 net::spawn(sweep(local.clone(), beat));
                 serve(local, inbox, acceptors, Rc::new(peers)).await;

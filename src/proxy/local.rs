@@ -17,7 +17,7 @@ use crate::net::{Alarms, Buffer, Buffers, Pipes};
 use crate::snapshot::{GroupId, Snapshot};
 
 use super::http::Scratch;
-use super::pool::Pools;
+use super::pool::{Pools, Share};
 use super::respond::DateLine;
 
 /// Most scratch areas kept for later; one is in use per exchange in flight.
@@ -85,12 +85,13 @@ impl Local {
         snapshot: Arc<Snapshot>,
         counters: Arc<Counters>,
         pens: Pens,
+        share: Share,
     ) -> Self {
         Self {
             alarms: Alarms::new(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
-            pools: Pools::default(),
+            pools: Pools::new(share),
             pens,
             counters,
             engine,

@@ -30,6 +30,7 @@ use std::rc::Rc;
 
 pub use error::{ErrorKind, Row};
 pub use local::{Held, Local};
+pub use pool::Share;
 
 use http::Client;
 

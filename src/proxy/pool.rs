@@ -14,9 +14,26 @@ use crate::snapshot::{GroupView, Snapshot, TargetId, TargetView};
 const COMPLAINT_TICKS: u32 = 100;
 
 /// The idle pools of a worker.
-#[derive(Default)]
 pub struct Pools {
+    share: Share,
     pools: RefCell<Vec<Pool>>,
+}
+
+/// Which part of what the whole host may keep falls to a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// Number of the worker, from 0.
+    pub worker: usize,
+    /// How many there are.
+    pub workers: usize,
+}
+
+impl Share {
+    /// Whether one more may be kept by a worker that keeps `kept`, where all workers together may
+    /// keep `max`. The shares of all add up to `max`; they differ by one at most.
+    fn allows_one_more(self, kept: usize, max: usize) -> bool {
+        kept * self.workers + self.worker < max
+    }
 }
 
 #[derive(Default)]
@@ -38,6 +55,12 @@ struct Complaint {
 }
 
 impl Pools {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(share: Share) -> Self {
+        Self { share, pools: RefCell::default() }
+    }
+
     /// A live connection to `target`, if one is unused. Dead ones met on the way are closed.
     #[must_use]
     pub fn take(&self, target: &TargetView) -> Option<Socket> {
@@ -51,14 +74,15 @@ impl Pools {
             .find(|socket| socket.liveness() == Liveness::Quiet)
     }
 
-    /// Keeps `socket` for the next exchange with `target`, unless enough are kept already or the
-    /// target drains.
+    /// Keeps `socket` for the next exchange with `target`, unless this worker's share of the
+    /// group's `idle_connections_max` is kept already or the target drains.
     pub fn put(&self, group: &GroupView, target: &TargetView, socket: Socket, now: u32) {
         if target.load.is_draining() {
             return;
         }
         self.with(target.id, |pool| {
-            if pool.idle.len() < group.settings.idle_connections_max {
+            let max = group.settings.idle_connections_max;
+            if self.share.allows_one_more(pool.idle.len(), max) {
                 pool.idle_ticks_max = ticks(group.settings.idle_timeout);
                 pool.idle.push(Idle { socket, since: now });
             }
@@ -132,4 +156,26 @@ impl Pools {
 
 fn ticks(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_all_workers_add_up_to_the_limit_and_are_even() {
+        for workers in [1, 2, 3, 4, 64] {
+            for max in [0, 1, 2, 3, 63, 64, 65, 4096] {
+                let shares: Vec<usize> = (0..workers)
+                    .map(|worker| {
+                        let share = Share { worker, workers };
+                        (0..=max).find(|&kept| !share.allows_one_more(kept, max)).unwrap_or(max)
+                    })
+                    .collect();
+                assert_eq!(shares.iter().sum::<usize>(), max, "{workers} workers: {shares:?}");
+                let (least, most) = (shares.iter().min(), shares.iter().max());
+                assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1));
+            }
+        }
+    }
 }

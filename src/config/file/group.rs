@@ -28,7 +28,8 @@ pub(in crate::config) struct TargetGroup {
     /// How long an unused connection to a target is kept, 100ms to 24h. Keep it shorter than the
     /// target's own limit. Default "60s".
     pub(in crate::config) idle_timeout: Key<DurationText>,
-    /// Most unused connections kept per target and worker, 0 to 65536. Default 1024.
+    /// Most unused connections kept per target, by all workers together, 0 to 65536. Default
+    /// 4096.
     #[schemars(range(min = 0, max = 65_536))]
     pub(in crate::config) idle_connections_max: Key<u32>,
     /// Whether a request that failed may be tried again. Default "safe".
