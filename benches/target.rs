@@ -1,9 +1,12 @@
 //! A target for benchmarks: one thread, keep-alive, as little work per request as can be.
 //!
-//! `GET /N` is answered with N bytes (any number), anything else with two; a request body of known
-//! length is read and dropped. Usage: `target ADDRESS...`
+//! `GET /N` is answered with N bytes (any number), `GET /accepted` with how many connections this
+//! address has taken, anything else with two bytes; a request body of known length is read and
+//! dropped. Usage: `target ADDRESS...`
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use ringway::http1::{Parsed, parse_request};
 use ringway::message::{BodyLength, RequestHead};
@@ -32,9 +35,11 @@ fn main() {
 
 async fn accept(listener: OwnedFd) {
     let acceptor = Acceptor::new(listener).expect("a ring");
+    let accepted = Rc::new(Cell::new(0));
     while acceptor.ready().await.is_ok() {
         let spawn = |fd, _| {
-            net::spawn(serve(Socket::new(fd)?));
+            accepted.set(accepted.get() + 1);
+            net::spawn(serve(Socket::new(fd)?, accepted.clone()));
             Ok(())
         };
         if acceptor.accept(spawn).is_err() {
@@ -43,7 +48,7 @@ async fn accept(listener: OwnedFd) {
     }
 }
 
-async fn serve(socket: Socket) -> Option<()> {
+async fn serve(socket: Socket, accepted: Rc<Cell<u64>>) -> Option<()> {
     let mut payload = Buffer::with_room(0);
     let mut input = Buffer::with_room(16 * 1024);
     let mut head = RequestHead::default();
@@ -59,6 +64,9 @@ async fn serve(socket: Socket) -> Option<()> {
             continue;
         }
         let path = std::str::from_utf8(head.path.of(input.filled())).ok()?;
+        if path == "/accepted" {
+            return tell(&socket, accepted.get()).await;
+        }
         let bytes: usize = path.trim_start_matches('/').parse().unwrap_or(2);
         input.consume(head.bytes);
         let mut left = match head.body {
@@ -83,6 +91,18 @@ async fn serve(socket: Socket) -> Option<()> {
             input.clear();
         }
     }
+}
+
+/// Answers with a number and closes.
+async fn tell(socket: &Socket, number: u64) -> Option<()> {
+    let mut out = Buffer::with_room(net::HEAD_BUFFER_BYTES);
+    let number = number.to_string();
+    let length = number.len();
+    out.tail().extend_from_slice(
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{number}")
+            .as_bytes(),
+    );
+    socket.write(out).await.0.ok()
 }
 
 /// Writes a response of `bytes` bytes. Its last bytes lie in `payload`, where what was sent is

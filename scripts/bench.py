@@ -3,7 +3,8 @@
 
 A case is a load and a list of proxies. They all run at once, idle but for the one that is being
 measured; a round measures each once, in turn, so that what else the machine does meets all alike.
-Medians over rounds are compared. docs/performance.md says how to read the result.
+Costs are medians over rounds; a ratio is the median of the ratios within each round.
+docs/performance.md says how to read the result.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 TARGETS = [19001, 19002]
@@ -27,6 +29,9 @@ HAPROXY_CONNECTIONS = 9000  # Each takes two files; below the limit that we rais
 FILES = 20000
 RULES = [1, 10, 100]
 PEERS = ["haproxy", "nginx"]
+REUSE_WORKERS = 4
+REUSE_RATE = 200  # Requests per second, each on a client connection of its own.
+REUSE_SECONDS = 5
 TUNED = ["haproxy-64k", "haproxy-splice", "nginx-64k"]
 # Takes datagrams as fast as they come, as a log daemon would.
 LOG_READER = """
@@ -38,6 +43,7 @@ buffer = bytearray(1 << 16)
 while os.getppid() != 1:
     reader.recv_into(buffer)
 """
+WHAT = {"memory": "memory", "latency": "p99.9", "reuse": "connections"}
 COLOURS = {"ringway": "#2b6cb0", "relay": "#718096", "haproxy": "#c05621", "nginx": "#2f855a"}
 
 
@@ -54,7 +60,7 @@ class Case:
     new: bool = False
     proxies: tuple = ("ringway", "haproxy", "nginx")
     bars: tuple = ()
-    kind: str = "load"  # load, latency, memory
+    kind: str = "load"  # load, latency, memory, reuse
     unit: str = "us/request"
     quick: bool = False
 
@@ -72,9 +78,9 @@ def sized(layer, size, name, bars, connections, **more):
 
 
 def upload(size, name, connections):
-    proxies = ("ringway", "haproxy", "nginx", *TUNED)
+    tuned = TUNED if size > KIB else ()
     return Case(f"l7-upload-{name}", f"L7 {name} request body", connections, "/2", size,
-                "l7", False, proxies)
+                "l7", False, ("ringway", *PEERS, *tuned))
 
 
 def rate(bound):
@@ -90,6 +96,7 @@ CASES = [
     sized("l7", 16 * KIB, "16 KiB", (better(0.60),), 64, quick=True),
     sized("l7", 256 * KIB, "256 KiB", (better(0.85), better(0.60, PEERS)), 16),
     sized("l7", MIB, "1 MiB", (better(0.85), better(0.60, PEERS)), 16, quick=True),
+    upload(KIB, "1k", 64),
     upload(16 * KIB, "16k", 64),
     upload(256 * KIB, "256k", 16),
     upload(MIB, "1m", 16),
@@ -113,6 +120,11 @@ CASES = [
          proxies=("ringway", "haproxy", "nginx", "haproxy-splice"),
          bars=(better(1.05, ["haproxy-splice"]), better(0.5, ["nginx"])), unit="ms/GiB",
          quick=True),
+    Case("l7-cores", "L7 small, c=64, one worker per core, which load and targets share", 64,
+         proxies=("ringway-cores", "haproxy-cores", "nginx-cores")),
+    Case("l7-reuse", f"connections to targets, {REUSE_WORKERS} workers, {REUSE_RATE} requests/s", 8,
+         new=True, kind="reuse", unit="opened per 1,000 requests",
+         proxies=("ringway-reuse", "haproxy-reuse", "nginx-reuse")),
     Case("l7-idle", "memory of an idle keep-alive connection", 8000, kind="memory",
          bars=(("bytes", None, 1024),), unit="bytes", quick=True),
     Case("floor", "whole L7 path over the bare relay", 64, proxies=("ringway", "relay"),
@@ -126,8 +138,10 @@ def arguments():
     parser.add_argument("--case", action="append", default=[], metavar="NAME",
                         help="only this case; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, help="default 5; with --quick 2")
-    parser.add_argument("--seconds", type=float, help="per round and proxy; default 3, quick 0.5")
+    parser.add_argument("--rounds", type=int, help="default 7; with --quick 2")
+    parser.add_argument("--seconds", type=float, help="per round and proxy; default 0.8, quick 0.5")
+    parser.add_argument("--runs", type=int, default=1,
+                        help="the whole so many times; then says how well the ratios agree")
     parser.add_argument("--driver", default="auto", choices=["auto", "io_uring", "epoll"])
     parser.add_argument("--workers", type=int, default=1,
                         help="workers of each proxy, on that many cores; default 1")
@@ -141,8 +155,8 @@ def arguments():
     for name in given.case:
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
-    given.rounds = given.rounds or (2 if given.quick else 5)
-    given.seconds = given.seconds or (0.5 if given.quick else 3.0)
+    given.rounds = given.rounds or (2 if given.quick else 7)
+    given.seconds = given.seconds or (0.5 if given.quick else 0.8)
     return given
 
 
@@ -204,6 +218,7 @@ class Bench:
     def __init__(self, given, programs, folder):
         self.given, self.programs, self.folder = given, programs, folder
         self.proxy_cores, self.load_cores = cores(given.workers)
+        self.all_cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         self.running = {}  # name: (process, port by layer)
         self.started = time.monotonic()
 
@@ -246,9 +261,14 @@ class Bench:
             if kind == "relay":
                 ports.pop("l4")
             command = getattr(self, kind)(variant, ports, name)
-            self.start(name, command, ports, self.proxy_cores)
+            everywhere = variant in ("cores", "reuse")
+            self.start(name, command, ports, self.all_cores if everywhere else self.proxy_cores)
         process, ports = self.running[name]
         return descendants(process.pid), ports
+
+    def workers(self, variant):
+        of = {"cores": len(os.sched_getaffinity(0)), "reuse": REUSE_WORKERS}
+        return of.get(variant, self.given.workers)
 
     def ringway(self, variant, ports, name):
         targets = ", ".join(f'"127.0.0.1:{port}"' for port in TARGETS)
@@ -261,7 +281,7 @@ class Bench:
                 for n in [*range(1, count), 1000])
         log = f'access_log = "{self.folder}/{name}.log"' if variant == "log" else ""
         text = f"""[server]
-workers = {self.given.workers}
+workers = {self.workers(variant)}
 driver = "{self.given.driver}"
 drain_timeout = "1s"
 control = {{ socket = "{self.folder}/{name}.sock" }}
@@ -295,7 +315,7 @@ default = {{ forward = "all" }}
             log, logs = f"log {socket_path} len 4096 local0", "log global\n option httplog"
         servers = "".join(f" server t{port} 127.0.0.1:{port}\n" for port in TARGETS)
         text = f"""global
- nbthread {self.given.workers}
+ nbthread {self.workers(variant)}
  maxconn {HAPROXY_CONNECTIONS}
  maxpipes 256
  tune.pipesize 1048576
@@ -341,7 +361,7 @@ backend l4
         module = "/usr/lib/nginx/modules/ngx_stream_module.so"
         load = f"load_module {module};" if os.path.exists(module) else ""
         text = f"""{load}
-daemon off; worker_processes {self.given.workers}; worker_rlimit_nofile {FILES};
+daemon off; worker_processes {self.workers(variant)}; worker_rlimit_nofile {FILES};
 pid {self.folder}/{name}.pid; error_log stderr crit;
 events {{ worker_connections {FILES}; }}
 http {{
@@ -426,6 +446,22 @@ stream {{
                 end(holder)
         return {"cpu": (sizes[1] - sizes[0]) / max(1, held["held"]), **held}
 
+    def reuse(self, case, name):
+        """Connections that a fresh proxy opens to its targets per 1,000 requests of a low load."""
+        self.stop(name)
+        self.proxy(name)
+        before = self.accepted()
+        result = self.load(case, name, REUSE_RATE, REUSE_SECONDS)
+        # Asking was a connection, too.
+        opened = self.accepted() - before - len(TARGETS)
+        result["cpu"] = opened * 1000 / max(1, result["requests"])
+        return result
+
+    def accepted(self):
+        """Connections that the targets have taken."""
+        urls = [f"http://127.0.0.1:{port}/accepted" for port in TARGETS]
+        return sum(int(urllib.request.urlopen(url, timeout=5).read()) for url in urls)
+
     def stop(self, name):
         if name in self.running:
             end(self.running.pop(name)[0])
@@ -460,12 +496,12 @@ def end(process):
 def measure(bench, case):
     """Every round of a case: {proxy: [figures]}."""
     rounds = {name: [] for name in case.proxies}
-    count = 1 if case.kind == "memory" else bench.given.rounds
+    count = 1 if case.kind in ("memory", "reuse") else bench.given.rounds
     rate_ = None
     if case.kind == "latency":
         peaks = [bench.load(case, name)["rate"] for name in PEERS]
         rate_ = min(peaks) / 2
-    for name in case.proxies if case.kind != "memory" else ():
+    for name in case.proxies if count > 1 else ():
         bench.proxy(name)
     for number in range(count):
         # Another one goes first each time: no place in the order is an advantage.
@@ -476,6 +512,8 @@ def measure(bench, case):
                 return rounds
             if case.kind == "memory":
                 result = bench.idle_memory(case, name)
+            elif case.kind == "reuse":
+                result = bench.reuse(case, name)
             else:
                 result = bench.load(case, name, rate_)
             if rate_:
@@ -493,33 +531,44 @@ def median(results, key):
     return statistics.median(values) if values else float("nan")
 
 
-def verdicts(case, medians):
-    """(bar, measured, met) for each bar of a case. Ratios are medians over medians."""
-    ours = medians.get("ringway", {})
+def ratio(rounds, one, other, key="cpu"):
+    """Median of the ratios within each round: what slows a whole round down is in both."""
+    pairs = zip(rounds[one], rounds[other])
+    ratios = [a[key] / b[key] for a, b in pairs if b.get(key)]
+    return statistics.median(ratios) if ratios else float("nan")
+
+
+def verdicts(case, rounds, medians):
+    """(bar, measured, met) for each bar of a case."""
     found = []
+    cheapest = lambda names: min(names, key=lambda name: medians[name]["cpu"])
     for what, peers, bound in case.bars:
         names = [name for name in (peers or medians) if name in medians and name != "ringway"]
         if what == "rules":
-            few, many = (medians[f"ringway-rules-{rules}"]["cpu"] for rules in (1, RULES[-1]))
-            found.append((f"100 rules over 1 <= {bound}", many / few, many / few <= bound))
+            few, many = (f"ringway-rules-{rules}" for rules in (1, RULES[-1]))
+            measured = ratio(rounds, many, few)
+            found.append((f"100 rules over 1 <= {bound}", measured, measured <= bound))
         elif what == "log":
-            ratio = medians["ringway-log"]["cpu"] / ours["cpu"]
-            found.append((f"log on over off <= {bound}", ratio, ratio <= bound))
+            measured = ratio(rounds, "ringway-log", "ringway")
+            found.append((f"log on over off <= {bound}", measured, measured <= bound))
         elif what == "logs":
-            best = min((f"{peer}-log" for peer in PEERS), key=lambda name: medians[name]["cpu"])
-            ratio = medians["ringway-log"]["cpu"] / medians[best]["cpu"]
-            found.append((f"log on, CPU <= {bound} of {best}", ratio, ratio <= bound))
+            best = cheapest([f"{peer}-log" for peer in PEERS])
+            measured = ratio(rounds, "ringway-log", best)
+            found.append((f"log on, CPU <= {bound} of {best}", measured, measured <= bound))
         elif what == "bytes":
-            found.append((f"<= {bound} bytes", ours["cpu"], ours["cpu"] <= bound))
+            measured = medians["ringway"]["cpu"]
+            found.append((f"<= {bound} bytes", measured, measured <= bound))
         elif what == "rate":
-            ratio = ours["rate"] / max(medians[name]["rate"] for name in names)
-            known = ours["busy"] >= 0.95 or ratio >= bound
-            found.append((f"requests/s >= {bound}", ratio, ratio >= bound if known else None))
+            best = max(names, key=lambda name: medians[name]["rate"])
+            measured = ratio(rounds, "ringway", best, "rate")
+            known = medians["ringway"]["busy"] >= 0.95 or measured >= bound
+            found.append((f"requests/s >= {bound} of {best}", measured,
+                          measured >= bound if known else None))
         else:
-            best = min(names, key=lambda name: medians[name]["cpu"])
-            ratio = ours["cpu"] / medians[best]["cpu"]
+            best = cheapest(names)
+            measured = ratio(rounds, "ringway", best)
             label = "p99.9" if what == "p99.9" else "CPU"
-            found.append((f"{label} <= {bound} of {best}", ratio, ratio <= bound))
+            found.append((f"{label} <= {bound} of {best}", measured, measured <= bound))
     return found
 
 
@@ -528,17 +577,17 @@ def table(results):
              "|---|---|---|---|---|---|---|"]
     bars = ["| case | bar | measured | |", "|---|---|---|---|"]
     words = {True: "met", False: "NOT MET", None: "load-bound: the proxy's core was not busy"}
-    for case, medians in results:
+    for case, rounds, medians in results:
         for name, m in medians.items():
-            if case.kind == "memory":
-                lines.append(f"| {case.name} | {name} | {m['cpu']:.0f} bytes | | | | "
+            if "rate" not in m or case.kind == "reuse":
+                lines.append(f"| {case.name} | {name} | {m['cpu']:.4g} {case.unit} | | | | "
                              f"{m['errors']:.0f} |")
                 continue
             lines.append(
                 f"| {case.name} | {name} | {m['cpu']:.2f} {case.unit} | {m['rate']:,.0f} | "
                 f"{m['busy']:.2f} | {m['p50']:.0f} / {m['p99']:.0f} / {m['p999']:.0f} | "
                 f"{m['errors']:.0f} |")
-        for bar, measured, met in verdicts(case, medians):
+        for bar, measured, met in verdicts(case, rounds, medians):
             bars.append(f"| {case.name} | {bar} | {measured:.3g} | {words[met]} |")
     return "\n".join(lines + [""] + bars)
 
@@ -553,8 +602,7 @@ def plot(case, medians):
              f'height="{height}" font-family="sans-serif" font-size="13">',
              f'<rect width="100%" height="100%" fill="white"/>',
              f'<text x="12" y="24" font-size="15" font-weight="bold">{html.escape(case.title)}: '
-             f'{"memory" if case.kind == "memory" else "p99.9" if case.kind == "latency" else "CPU"}'
-             f', {html.escape(case.unit)}</text>']
+             f'{WHAT.get(case.kind, "CPU")}, {html.escape(case.unit)}</text>']
     for at, (name, m) in enumerate(medians.items()):
         y, length = 40 + at * row, max(1, width * m["cpu"] / largest)
         colour = COLOURS.get(name.split("-")[0], "#555555")
@@ -599,32 +647,70 @@ def main():
     folder = tempfile.mkdtemp(prefix="ringway-bench-")
     os.chmod(folder, 0o755)
     bench = Bench(given, built(given.built), folder)
-    results, everything = [], {}
+    runs = []
     try:
         bench.start_targets()
-        for case in cases:
-            rounds = measure(bench, case)
-            medians = medians_of(rounds)
-            if len(medians) < len(case.proxies):
-                print(f"{case.name}: out of time, left out")
-                continue
-            results.append((case, medians))
-            everything[case.name] = {"rounds": rounds, "medians": medians,
-                                     "bars": verdicts(case, medians)}
-            cost = ", ".join(f"{name} {m['cpu']:.4g}" for name, m in medians.items())
-            print(f"{case.name}: {cost} {case.unit}", flush=True)
-            os.makedirs(given.plots, exist_ok=True)
-            with open(os.path.join(given.plots, f"{case.name}.svg"), "w", encoding="utf-8") as svg:
-                svg.write(plot(case, medians))
+        for number in range(given.runs):
+            if given.runs > 1:
+                print(f"run {number + 1} of {given.runs}")
+            runs.append(run(bench, cases))
     finally:
         bench.stop_all()
         shutil.rmtree(folder, ignore_errors=True)
         if given.json:
             with open(given.json, "w", encoding="utf-8") as file:
-                json.dump({"machine": about, "rounds": given.rounds, "seconds": given.seconds,
-                           "driver": given.driver, "cases": everything}, file, indent=1)
-    print("\n" + table(results))
+                json.dump(report(given, about, runs), file, indent=1)
+    for results in runs:
+        print("\n" + table(results))
+    if given.runs > 1:
+        print("\n" + agreement(runs))
     print(f"\nplots in {given.plots}; {time.monotonic() - bench.started:.0f} s")
+
+
+def run(bench, cases):
+    """Measures and plots all cases once: [(case, rounds, medians)]."""
+    results = []
+    for case in cases:
+        rounds = measure(bench, case)
+        medians = medians_of(rounds)
+        if len(medians) < len(case.proxies):
+            print(f"{case.name}: out of time, left out")
+            continue
+        results.append((case, rounds, medians))
+        cost = ", ".join(f"{name} {m['cpu']:.4g}" for name, m in medians.items())
+        print(f"{case.name}: {cost} {case.unit}", flush=True)
+        os.makedirs(bench.given.plots, exist_ok=True)
+        path = os.path.join(bench.given.plots, f"{case.name}.svg")
+        with open(path, "w", encoding="utf-8") as svg:
+            svg.write(plot(case, medians))
+    return results
+
+
+def report(given, about, runs):
+    """Every figure, for --json."""
+    return {"machine": about, "rounds": given.rounds, "seconds": given.seconds,
+            "driver": given.driver,
+            "runs": [{case.name: {"rounds": rounds, "medians": medians,
+                                  "bars": verdicts(case, rounds, medians)}
+                      for case, rounds, medians in results} for results in runs]}
+
+
+def agreement(runs):
+    """Each ratio of each run, and how far it strays from their median. The best peer may be
+    another one in each run where two are equally good."""
+    lines = ["| case | bar | median | runs | strays by |", "|---|---|---|---|---|"]
+    found = {}
+    for results in runs:
+        for case, rounds, medians in results:
+            for at, (bar, measured, _) in enumerate(verdicts(case, rounds, medians)):
+                found.setdefault((case.name, at), []).append((bar, measured))
+    for (name, _), seen in found.items():
+        values = [measured for _, measured in seen]
+        middle = statistics.median(values)
+        stray = max(abs(value / middle - 1) for value in values)
+        each = ", ".join(f"{value:.3g}" for value in values)
+        lines.append(f"| {name} | {seen[0][0]} | {middle:.3g} | {each} | {stray:.1%} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
