@@ -111,6 +111,15 @@ impl Socket {
         }
     }
 
+    /// Bytes that were written and that the peer's kernel has not taken yet.
+    #[must_use]
+    pub fn untaken(&self) -> usize {
+        let mut count: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int; `count` is valid for the call.
+        let result = unsafe { libc::ioctl(self.raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+        if result < 0 { 0 } else { usize::try_from(count).unwrap_or(0) }
+    }
+
     /// The address that the peer connected to.
     ///
     /// # Errors

@@ -77,6 +77,32 @@ impl Pace<'_> {
         }
     }
 
+    /// As [`Pace::wait`], for a write to `to`. Bytes that a slow reader takes out of what the kernel
+    /// holds for it are bytes that move, too, long before there is room to write more.
+    pub(super) async fn wait_write<F: Future>(
+        &self,
+        to: &Socket,
+        mut future: Pin<&mut F>,
+    ) -> Option<F::Output> {
+        let mut untaken = 0;
+        loop {
+            let silence = TICK.saturating_mul(self.alarm.now().saturating_sub(self.moved.get()));
+            let left = self.limit.saturating_sub(silence);
+            if left.is_zero() || self.alarm.is_cut() {
+                return None;
+            }
+            // Two looks, and what they tell, must come before the other direction gives up.
+            let look = left.min((self.limit / 4).max(TICK));
+            if let Some(output) = self.alarm.within(look, future.as_mut()).await {
+                return Some(output);
+            }
+            let before = std::mem::replace(&mut untaken, to.untaken());
+            if untaken < before {
+                self.note();
+            }
+        }
+    }
+
     /// Notes that bytes have moved.
     pub(super) fn note(&self) {
         self.moved.set(self.alarm.now());
@@ -225,7 +251,7 @@ pub(super) async fn write(
     pace: &Pace<'_>,
 ) -> Result<Buffer, Stop> {
     while !buffer.is_empty() {
-        let written = pace.wait(pin!(to.write_some(buffer))).await;
+        let written = pace.wait_write(to, pin!(to.write_some(buffer))).await;
         let (count, rest) = written.ok_or(Stop::ToTimeout)?;
         buffer = rest;
         match count {
@@ -256,7 +282,8 @@ async fn splice_rest(
             Some(Ok(0) | Err(_)) => return Err(Stop::From),
             Some(Ok(count)) => count,
         };
-        let emptied = pace.wait(pin!(pipe.empty(to, count, || pace.note()))).await;
+        let emptied = pin!(pipe.empty(to, count, || pace.note()));
+        let emptied = pace.wait_write(to, emptied).await;
         emptied.ok_or(Stop::ToTimeout)?.map_err(|_| Stop::To)?;
         record::add(pace.bytes, count);
         *left -= count as u64;

@@ -214,7 +214,8 @@ impl Pump<'_> {
                 Some(Err(_)) => return Err(Fault::From),
             };
             thin_fills = if count < THIN_BYTES { thin_fills + 1 } else { 0 };
-            match self.pace.wait(pin!(pipe.empty(self.to, count, || self.pace.note()))).await {
+            let emptied = pin!(pipe.empty(self.to, count, || self.pace.note()));
+            match self.pace.wait_write(self.to, emptied).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
                 Some(Ok(())) => record::add(self.pace.bytes, count),

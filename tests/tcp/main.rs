@@ -223,6 +223,40 @@ fn slow_reader_does_not_fill_the_memory() {
     assert_eq!(client.rest().0.len(), LENGTH);
 }
 
+/// What waits in the buffers of the kernel takes a slow reader longer than `idle_timeout`.
+fn slow_reader_is_served(mode: &'static str) {
+    const LENGTH: usize = 24 << 20;
+    let target = Target::start(|peer| {
+        if peer.take_until(b"\r\n\r\n").is_some() {
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n").as_bytes());
+            (0..LENGTH >> 16).all(|_| peer.send(&[b'x'; 1 << 16]));
+        }
+        peer.take_rest();
+    });
+    let config = Config::new(mode, vec![target.address()]);
+    let balancer = config.web("idle_timeout = \"1s\"").home("idle_timeout = \"1s\"").start();
+    let mut client = balancer.client();
+    client.send_get("/");
+    let head = client.response_head();
+    assert_eq!(head.status, 200);
+    // The pace: 640 KB/s for longer than the limit, and then at full speed.
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.take(64 << 10);
+    }
+    assert_eq!(client.take(LENGTH - 50 * (64 << 10)), vec![b'x'; LENGTH - 50 * (64 << 10)]);
+}
+
+#[test]
+fn slow_reader_is_served_at_l4() {
+    slow_reader_is_served("l4");
+}
+
+#[test]
+fn slow_reader_is_served_at_l7() {
+    slow_reader_is_served("l7");
+}
+
 #[test]
 fn many_connections_at_once_do_not_mix() {
     let target = echo();
