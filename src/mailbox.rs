@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -27,8 +27,8 @@ const LOOKED_AT_MAX: usize = 8;
 /// What control tells a worker.
 #[derive(Debug)]
 pub enum Message {
-    /// Act on this picture from the next exchange on; then acknowledge.
-    Adopt(Arc<Snapshot>, oneshot::Sender<()>),
+    /// Act on this picture from the next exchange on; then acknowledge to all who wait for that.
+    Adopt(Arc<Snapshot>, Vec<oneshot::Sender<()>>),
     /// Take connections from one more socket.
     Listen(ListenerId, OwnedFd),
     /// Serve a connection of this listener from this address, which another worker has accepted and
@@ -70,8 +70,26 @@ pub struct Report {
 /// Control's end, and that of the other workers.
 #[derive(Debug, Clone)]
 pub struct Mailbox {
-    messages: Sender<Message>,
+    letters: Sender<Letter>,
+    newest: Arc<Mutex<Newest>>,
     bell: Arc<Bell>,
+}
+
+/// What lies in the queue.
+#[derive(Debug)]
+enum Letter {
+    Message(Message),
+    /// Look into the slot for the newest picture.
+    Newest,
+}
+
+/// The picture that a worker has not adopted yet. One that is late gets the newest only: health
+/// changes pictures at any rate, and a stuck worker must not collect them.
+#[derive(Debug, Default)]
+struct Newest {
+    snapshot: Option<Arc<Snapshot>>,
+    /// Who waits for the worker to act on it, or on one before.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// The workers of a process as one of them sees them.
@@ -93,25 +111,30 @@ pub struct Peer {
 /// A worker's end, before it has a ring.
 #[derive(Debug)]
 pub struct Inbox {
-    messages: Receiver<Message>,
+    letters: Receiver<Letter>,
+    newest: Arc<Mutex<Newest>>,
     doorbell: Doorbell,
 }
 
 /// A worker's end on its ring.
 pub struct OpenInbox {
-    messages: Receiver<Message>,
+    letters: Receiver<Letter>,
+    newest: Arc<Mutex<Newest>>,
     doorbell: Listening,
 }
 
-/// Makes a pair. The queue is bounded by its use: control waits for the acknowledgement of each
-/// change before it makes the next, and workers hand connections over only to those with fewer.
+/// Makes a pair. The queue is bounded by its use: of pictures only the newest waits, control waits
+/// for the acknowledgement of each change before it makes the next, and workers hand connections
+/// over only to those with fewer.
 ///
 /// # Errors
 /// When the process is out of files.
 pub fn pair() -> io::Result<(Mailbox, Inbox)> {
-    let (sender, receiver) = channel();
+    let (sender, letters) = channel();
+    let newest = Arc::<Mutex<Newest>>::default();
     let (bell, doorbell) = Bell::pair()?;
-    Ok((Mailbox { messages: sender, bell: Arc::new(bell) }, Inbox { messages: receiver, doorbell }))
+    let mailbox = Mailbox { letters: sender, newest: newest.clone(), bell: Arc::new(bell) };
+    Ok((mailbox, Inbox { letters, newest, doorbell }))
 }
 
 impl Peers {
@@ -158,7 +181,29 @@ impl Peers {
 impl Mailbox {
     /// Sends `message`. A worker that has ended does not read it.
     pub fn send(&self, message: Message) {
-        if self.messages.send(message).is_ok() {
+        self.post(Letter::Message(message));
+    }
+
+    /// Has the worker act on `snapshot`, in place of any that it has not adopted yet. What it
+    /// returns resolves once the worker acts on this one or a newer one.
+    #[must_use]
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        let is_first = {
+            let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who has given up waiting for a stuck worker needs no answer.
+            newest.waiting.retain(|waiting| !waiting.is_closed());
+            newest.waiting.push(reply);
+            newest.snapshot.replace(snapshot).is_none()
+        };
+        if is_first {
+            self.post(Letter::Newest);
+        }
+        answer
+    }
+
+    fn post(&self, letter: Letter) {
+        if self.letters.send(letter).is_ok() {
             self.bell.ring();
         }
     }
@@ -170,18 +215,32 @@ impl Inbox {
     /// # Errors
     /// When the driver refuses the socket.
     pub fn open(self) -> io::Result<OpenInbox> {
-        Ok(OpenInbox { messages: self.messages, doorbell: self.doorbell.listen()? })
+        let Self { letters, newest, doorbell } = self;
+        Ok(OpenInbox { letters, newest, doorbell: doorbell.listen()? })
     }
 }
 
 impl OpenInbox {
     /// The next message if one is there.
     pub fn try_next(&mut self) -> Option<Message> {
-        match self.messages.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Message::Stop),
+        loop {
+            match self.letters.try_recv() {
+                Ok(Letter::Message(message)) => return Some(message),
+                Ok(Letter::Newest) => {
+                    if let Some(message) = self.take_newest() {
+                        return Some(message);
+                    }
+                }
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => return Some(Message::Stop),
+            }
         }
+    }
+
+    fn take_newest(&self) -> Option<Message> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let Newest { snapshot, waiting } = std::mem::take(&mut *newest);
+        Some(Message::Adopt(snapshot?, waiting))
     }
 
     /// Waits for the next message; [`Message::Stop`] when control is gone.
@@ -194,5 +253,30 @@ impl OpenInbox {
                 return Message::Stop;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stickiness::keys;
+
+    #[test]
+    fn worker_that_is_late_gets_the_newest_snapshot_only_and_all_are_answered() {
+        let (mailbox, inbox) = pair().expect("files");
+        let keys = Arc::new(keys::in_memory().expect("a key"));
+        let snapshot = |places| {
+            let (listeners, groups) = (vec![None; places], Vec::new());
+            Arc::new(Snapshot { listeners, groups, keys: keys.clone() })
+        };
+        drop(mailbox.adopt(snapshot(1)));
+        let mut answers = [mailbox.adopt(snapshot(2)), mailbox.adopt(snapshot(3))];
+        assert!(matches!(inbox.letters.try_recv(), Ok(Letter::Newest)), "one letter for all");
+        assert!(matches!(inbox.letters.try_recv(), Err(TryRecvError::Empty)));
+        let mut newest = mailbox.newest.lock().expect("not poisoned");
+        assert_eq!(newest.snapshot.take().map(|newest| newest.listeners.len()), Some(3));
+        assert_eq!(newest.waiting.len(), 2, "who has given up is forgotten");
+        newest.waiting.drain(..).for_each(|waiting| waiting.send(()).expect("waits"));
+        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_ok()));
     }
 }

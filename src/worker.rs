@@ -131,10 +131,12 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, pee
             },
         };
         match message {
-            Message::Adopt(snapshot, adopted) => {
+            Message::Adopt(snapshot, waiting) => {
                 local.adopt(snapshot);
-                // Control may have stopped waiting.
-                let _ = adopted.send(());
+                for adopted in waiting {
+                    // Control may have stopped waiting.
+                    let _ = adopted.send(());
+                }
             }
             Message::Listen(id, socket) => match Acceptor::new(socket) {
                 Ok(acceptor) => {

@@ -48,7 +48,7 @@ impl Pool {
         &self,
         snapshot: &Arc<Snapshot>,
     ) -> impl Future<Output = bool> + Send + use<> {
-        let asked = self.ask(|reply| Message::Adopt(snapshot.clone(), reply));
+        let asked = self.0.iter().map(|worker| worker.mailbox.adopt(snapshot.clone())).collect();
         answers(asked, "a snapshot")
     }
 
