@@ -30,7 +30,7 @@ pub use clock::monotonic_micros;
 pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
-pub use listen::{Acceptor, address_of, bind, probe};
+pub use listen::{Acceptor, address_of, bind, probe, try_address};
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
 
