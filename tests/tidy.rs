@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("model", &[]),
     ("metrics", &[]),
+    ("exposition", &["metrics"]),
     ("cli", &[]),
     ("log", &[]),
     ("routing", &["message", "model"]),
@@ -25,7 +26,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access_log", &["message", "model"]),
     (
         "snapshot",
-        &["access_log", "balance", "health", "log_writer", "model", "routing", "stickiness"],
+        &[
+            "access_log",
+            "balance",
+            "health",
+            "log_writer",
+            "metrics",
+            "model",
+            "routing",
+            "stickiness",
+        ],
     ),
     ("net", &["model"]),
     ("log_writer", &["model", "net"]),
@@ -54,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "access_log",
             "config",
+            "exposition",
             "health",
             "log_writer",
             "mailbox",
@@ -61,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "net",
             "overlay",
+            "proxy",
             "snapshot",
             "stickiness",
             "worker",
@@ -129,6 +141,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("schemars", &["config"]),
     ("axum", &["control", "demo"]),
     ("clap", &["cli", "main"]),
+    ("prometheus_client", &["exposition"]),
     ("tokio", &["client", "control", "demo", "doctor", "mailbox", "worker"]),
 ];
 
@@ -138,7 +151,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 720, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 725, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;
@@ -169,6 +182,8 @@ const WORDS: &[(&str, &str)] = &[
 ];
 /// Where such a word is right: path, text of the line, reason.
 const WORDS_ALLOWED: &[(&str, &str, &str)] = &[
+    ("src/exposition/aws.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
+    ("src/exposition/tests.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/balance/round_robin.rs", "ngx_http_upstream_round_robin.c", "a file name of nginx"),
     ("src/control/api/access.rs", "axum::middleware", "axum's word"),
     ("src/control/api/mod.rs", "axum::middleware", "axum's word"),

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::control::handle::Status;
 use crate::net::limits::Room;
 use crate::net::ring::Engine;
 
@@ -23,7 +22,7 @@ pub(super) struct Facts {
     pub(super) process: Process,
     pub(super) cpus: Cpus,
     /// A ringway that answers on the control socket.
-    pub(super) running: Option<Status>,
+    pub(super) running: Option<Running>,
     pub(super) control: Control,
     pub(super) listeners: Vec<Listening>,
     pub(super) targets: Vec<Target>,
@@ -35,6 +34,19 @@ pub(super) struct Facts {
     pub(super) listen_overflows: Option<u64>,
     pub(super) clock: Clock,
     pub(super) paths: Paths,
+}
+
+/// A ringway that runs, as far as it matters here.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) version: String,
+    pub(super) pid: u32,
+    /// The configuration that it has read.
+    pub(super) config: String,
+    /// `io_uring` or `epoll`.
+    pub(super) driver: String,
+    /// Addresses of its listeners.
+    pub(super) listeners: Vec<String>,
 }
 
 /// What io_uring says.
@@ -93,7 +105,7 @@ impl Sysctls {
         let ranges = text.map(String::as_str).unwrap_or_default().split([',', '\n']);
         ranges.filter(|range| !range.trim().is_empty()).any(|range| {
             let (first, last) =
-                range.trim().split_once('-').unwrap_or((range.trim(), range.trim()));
+                range.trim().split_once('-').unwrap_or_else(|| (range.trim(), range.trim()));
             let bounds = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
             bounds.is_some_and(|(first, last)| (first..=last).contains(&port))
         })

@@ -22,7 +22,7 @@ use super::proxied;
 use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
 use super::respond::{Own, Page};
-use super::{headers, sticky, tunnel};
+use super::{headers, sticky, tallies, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Client {
         local: &Rc<Local>,
     ) -> Self {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
-        Self { socket, alarm, peer, listener, opened, _counted: local.count() }
+        Self { socket, alarm, peer, listener, opened, _counted: local.count(listener) }
     }
 }
 
@@ -144,7 +144,7 @@ async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Loca
     }
     drop(upgrade.load);
     let log = record.log.take();
-    record::complete(record, client, log.as_deref(), local).await;
+    record::complete(record, client, None, log.as_deref(), local).await;
 }
 
 fn listener_settings<R>(
@@ -204,8 +204,11 @@ async fn exchange(
         Err(NoRequest::Ended) => return Outcome::Closed,
         Err(NoRequest::Refused(kind)) => exchange.refuse_unread(kind).await,
     };
-    if !matches!(outcome, Outcome::Upgraded(_)) {
-        record::complete(&scratch.record, client, listener.log.as_deref(), local).await;
+    if let Outcome::Upgraded(upgrade) = &outcome {
+        tallies::answer(&upgrade.record, listener, local);
+    } else {
+        let log = listener.log.as_deref();
+        record::complete(&scratch.record, client, Some(listener), log, local).await;
     }
     outcome
 }
@@ -238,8 +241,8 @@ impl Exchange<'_> {
             Method::Connect => return self.refuse(ErrorKind::HttpRequestError).await,
             _ => {}
         }
-        let Routed { action, priority } = self.listener.router.route(&self.request());
-        self.scratch.record.routed(priority, action);
+        let Routed { action, priority, rank } = self.listener.router.route(&self.request());
+        self.scratch.record.routed(priority, Some(rank), action);
         let snapshot = self.snapshot;
         if !matches!(action, Action::Forward(_)) {
             self.trace();

@@ -8,17 +8,17 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::log_writer::Pens;
-use crate::metrics::{Counters, Latencies};
+use crate::metrics::Counters;
 use crate::net::ring::Engine;
 use crate::net::{Alarms, Buffer, Buffers, Pipes};
-use crate::snapshot::{GroupId, Snapshot};
+use crate::snapshot::{GroupId, ListenerId, Snapshot};
 
 use super::http::Scratch;
 use super::pool::{Pools, Share};
 use super::respond::DateLine;
+use super::tallies::Tallies;
 
 /// Most scratch areas kept for later; one is in use per exchange in flight.
 const SCRATCH_KEPT_MAX: usize = 1024;
@@ -32,6 +32,8 @@ const ACCEPT_QUIET_TICKS: u32 = 100;
 
 /// One worker's own things.
 pub struct Local {
+    /// Number of the worker.
+    pub(super) index: usize,
     /// Time limits and the coarse clock.
     pub alarms: Alarms,
     /// Buffers.
@@ -57,7 +59,8 @@ pub struct Local {
     random: RefCell<fastrand::Rng>,
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
-    latencies: RefCell<Latencies>,
+    /// Where its counts of listeners, groups and targets go.
+    pub(super) tallies: RefCell<Tallies>,
     /// By group: how many responses in a row were small, at most [`SMALL_RESPONSES_MIN`].
     small_responses: RefCell<Vec<u8>>,
 }
@@ -75,10 +78,13 @@ impl Deref for Held {
 }
 
 /// One client connection of a worker; counts until it is dropped.
-pub(super) struct Counted(Rc<Local>);
+pub(super) struct Counted {
+    local: Rc<Local>,
+    listener: ListenerId,
+}
 
 impl Local {
-    /// The things of a new worker on `engine`, which acts on `snapshot`.
+    /// The things of the new worker that has this `share`, on `engine`, which acts on `snapshot`.
     #[must_use]
     pub fn new(
         engine: Engine,
@@ -87,7 +93,10 @@ impl Local {
         pens: Pens,
         share: Share,
     ) -> Self {
+        let index = share.worker;
+        let tallies = RefCell::new(Tallies::new(index, &snapshot));
         Self {
+            index,
             alarms: Alarms::new(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
@@ -102,7 +111,7 @@ impl Local {
             scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             accept_quiet_until: Cell::new(0),
-            latencies: RefCell::default(),
+            tallies,
             small_responses: RefCell::default(),
         }
     }
@@ -117,6 +126,7 @@ impl Local {
     /// that are gone.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.retain_targets_of(&snapshot);
+        self.tallies.borrow_mut().adopt(&snapshot);
         *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
     }
 
@@ -129,7 +139,7 @@ impl Local {
     /// An empty buffer for a response of `group`, of the size that its last ones needed: large ones
     /// that wait for small responses walk through memory that is not in cache.
     pub(super) fn response_buffer(&self, group: GroupId) -> Buffer {
-        match self.small_responses.borrow().get(group.0 as usize) {
+        match self.small_responses.borrow().get(group.slot as usize) {
             Some(&SMALL_RESPONSES_MIN) => self.buffers.head(),
             _ => self.buffers.body(),
         }
@@ -138,7 +148,7 @@ impl Local {
     /// Notes whether a response of `group` was `small` enough for a head buffer.
     pub(super) fn note_response(&self, group: GroupId, small: bool) {
         let mut known = self.small_responses.borrow_mut();
-        let group = group.0 as usize;
+        let group = group.slot as usize;
         if known.len() <= group {
             known.resize(group + 1, 0);
         }
@@ -157,21 +167,14 @@ impl Local {
         u128::from(high) << 64 | u128::from(low)
     }
 
-    /// Notes how long an exchange with a target of `group` took.
-    pub(super) fn record(&self, group: GroupId, latency: Duration) {
-        self.latencies.borrow_mut().record(group.0, latency);
-    }
-
-    /// What has been noted so far.
+    /// Holds the place of a client connection of `listener`, which whoever accepted it has counted
+    /// for the worker.
     #[must_use]
-    pub fn latencies(&self) -> Latencies {
-        self.latencies.borrow().clone()
-    }
-
-    /// Holds the place of a client connection, which whoever accepted it has counted.
-    #[must_use]
-    pub(super) fn count(self: &Rc<Self>) -> Counted {
-        Counted(self.clone())
+    pub(super) fn count(self: &Rc<Self>, listener: ListenerId) -> Counted {
+        if let Some(counters) = self.tallies.borrow().listener(listener) {
+            counters.accepted.add(1);
+        }
+        Counted { local: self.clone(), listener }
     }
 
     /// Client connections open now.
@@ -216,6 +219,10 @@ impl Local {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.counters.open.leave();
+        let Self { local, listener } = self;
+        if let Some(counters) = local.tallies.borrow().listener(*listener) {
+            counters.closed.add(1);
+        }
+        local.counters.open.leave();
     }
 }

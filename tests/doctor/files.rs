@@ -161,6 +161,24 @@ fn control_socket_whose_directory_cannot_be_written() {
 }
 
 #[test]
+fn access_log_whose_directory_is_missing_or_closed() {
+    let patient = Patient::new();
+    let dir = patient.path("logs");
+    let log = format!("access_log = \"{}/access.log\"", dir.display());
+    let patient = patient.with("mode = \"l7\"", &format!("mode = \"l7\"\n{log}"));
+    let patient = patient.under(unprivileged());
+    patient.examine().expect("log-dir-missing", "error", "install -d -m 750");
+    fs::create_dir(&dir).expect("make directory");
+    set_mode(&dir, 0o500);
+    patient.examine().expect("log-not-writable", "error", "chown ");
+    set_mode(&dir, 0o750);
+    let diagnosis = patient.examine();
+    for check in ["log-dir-missing", "log-not-writable", "log-disk-full"] {
+        diagnosis.expect_no(check);
+    }
+}
+
+#[test]
 fn configuration_with_mistakes_or_that_everybody_may_write() {
     let patient = Patient::new();
     patient.examine();

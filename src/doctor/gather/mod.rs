@@ -18,7 +18,7 @@ use crate::control::handle::Status;
 use crate::model::{ControlApi, Driver, Model};
 use crate::net::{self, ring};
 
-use super::facts::{Clock, Control, Cpus, Facts, Listening, Sysctls, Uring};
+use super::facts::{Clock, Control, Cpus, Facts, Listening, Running, Sysctls, Uring};
 
 /// Longest wait for the status of a ringway that runs.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +89,9 @@ fn clock() -> Clock {
 fn listeners(model: &Model, table: &sockets::Table) -> Vec<Listening> {
     let listeners = model.listeners.iter();
     let all = listeners.map(|listener| (Some(listener.name.clone()), listener.address));
-    let control = model.server.control.address.map(|address| (None, address));
+    let settings = &model.server.control;
+    let control = [settings.address, settings.metrics_address].into_iter().flatten();
+    let control = control.map(|address| (None, address));
     let concrete = |(_, address): &(_, SocketAddr)| address.port() != 0;
     let mut found: Vec<Listening> = all
         .chain(control)
@@ -106,7 +108,7 @@ fn listeners(model: &Model, table: &sockets::Table) -> Vec<Listening> {
 }
 
 /// Who answers where the control API of this configuration would.
-async fn find_running(control: &ControlApi) -> (Control, Option<Status>) {
+async fn find_running(control: &ControlApi) -> (Control, Option<Running>) {
     let mut reach = Reach { token_file: control.token_file.clone(), ..Reach::default() };
     match (&control.socket, control.address) {
         (Some(path), _) => match connect(path) {
@@ -122,9 +124,19 @@ async fn find_running(control: &ControlApi) -> (Control, Option<Status>) {
         (None, _) => return (Control::Absent, None),
     }
     match tokio::time::timeout(STATUS_TIMEOUT, client::status(&reach)).await {
-        Ok(Ok(status)) => (Control::Ringway, Some(status)),
+        Ok(Ok(status)) => (Control::Ringway, Some(running(status))),
         Ok(Err(why)) => (Control::Stranger(why), None),
         Err(_) => (Control::Stranger("it does not answer".into()), None),
+    }
+}
+
+fn running(status: Status) -> Running {
+    Running {
+        version: status.version,
+        pid: status.pid,
+        config: status.config_file,
+        driver: status.driver,
+        listeners: status.listeners.into_iter().map(|listener| listener.address).collect(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::doctor::facts::{File, Kind, Paths};
-use crate::model::Model;
+use crate::doctor::judge::JOURNAL;
+use crate::model::{LogSink, Model};
 use crate::net::limits;
 use crate::overlay::store;
 use crate::stickiness::keys;
@@ -21,6 +22,13 @@ pub(super) fn of(model: &Model, config: &Path) -> Paths {
     if let Some(token) = &control.token_file {
         paths.look_at(token);
         paths.token = Some(first_line(token));
+    }
+    for log in model.listeners.iter().filter_map(|listener| listener.access_log.as_ref()) {
+        match &log.sink {
+            LogSink::File { path, .. } | LogSink::Datagram(path) => paths.look_at(path),
+            LogSink::Journal => paths.look_at(Path::new(JOURNAL)),
+            LogSink::Stdout => {}
+        }
     }
     if let Some(dir) = &model.server.state_dir {
         for path in [dir.clone(), dir.join(keys::KEY_FILE), dir.join(store::FILE)] {

@@ -15,7 +15,7 @@ const TOKEN_CHARACTERS_MIN: usize = 16;
 /// Permission to read, write and search.
 const ALL: u32 = 7;
 /// Permission to make files in a directory.
-const CREATE: u32 = 3;
+pub(super) const ALL_BUT_READ: u32 = 3;
 
 pub(super) fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let server = &model.server;
@@ -78,7 +78,7 @@ fn state_dir(dir: &Path, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn owner(file: &File) -> String {
+pub(super) fn owner(file: &File) -> String {
     format!("mode {:04o}, user id {}, group id {}", file.mode, file.uid, file.gid)
 }
 
@@ -86,8 +86,9 @@ fn missing_dir(dir: &Path, facts: &Facts) -> Finding {
     let shown = dir.display();
     let uid = facts.process.uid;
     let above = facts.paths.existing(dir);
-    let can_make = above
-        .is_some_and(|(_, file)| file.kind == Kind::Directory && facts.process.may(file, CREATE));
+    let can_make = above.is_some_and(|(_, file)| {
+        file.kind == Kind::Directory && facts.process.may(file, ALL_BUT_READ)
+    });
     if can_make {
         return Finding::note("state-dir-missing", format!("state_dir {shown} does not exist"))
             .why("it is made at the start, for this user only")
@@ -240,7 +241,7 @@ fn stranger(path: &Path, why: &str, facts: &Facts) -> Finding {
 fn socket_dir(control: &ControlApi, path: &Path, facts: &Facts) -> Option<Finding> {
     let dir = path.parent()?;
     let (above, file) = facts.paths.existing(dir)?;
-    if file.kind == Kind::Directory && facts.process.may(file, CREATE) {
+    if file.kind == Kind::Directory && facts.process.may(file, ALL_BUT_READ) {
         return None;
     }
     let uid = facts.process.uid;

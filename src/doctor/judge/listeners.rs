@@ -12,7 +12,7 @@ pub(super) fn judge(_: &Model, facts: &Facts) -> Vec<Finding> {
     let running = facts.running.iter().map(|status| {
         let what = format!(
             "ringway {} runs as process {} with {}",
-            status.version, status.pid, status.config_file
+            status.version, status.pid, status.config
         );
         Finding::note("already-running", what)
             .why("a second one with the same addresses would not start")
@@ -73,7 +73,7 @@ fn is_ours(facts: &Facts, listening: &Listening) -> bool {
     let address = listening.address.to_string();
     listening.name.is_none()
         || owner.is_some_and(|(pid, _)| *pid == status.pid)
-        || status.listeners.iter().any(|listener| listener.address == address)
+        || status.listeners.contains(&address)
 }
 
 fn in_use(cannot: &str, listening: &Listening) -> Finding {

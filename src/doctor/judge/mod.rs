@@ -7,6 +7,7 @@ mod files;
 mod kernel;
 mod limits;
 mod listeners;
+mod logs;
 mod sysctls;
 mod targets;
 
@@ -19,6 +20,8 @@ use crate::config::{self, Diagnostic, Failure};
 use crate::model::{Model, Workers};
 use crate::net::ring::Engine;
 
+pub(super) use logs::JOURNAL;
+
 use super::facts::{Answer, Facts};
 use super::finding::Finding;
 
@@ -30,6 +33,7 @@ pub(super) fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     findings.extend(listeners::judge(model, facts));
     findings.extend(targets::judge(model, facts));
     findings.extend(files::judge(model, facts));
+    findings.extend(logs::judge(model, facts));
     findings.extend(sysctls::judge(model, facts));
     findings.extend(clock::judge(&facts.clock));
     findings.sort_by_key(|finding| finding.severity);

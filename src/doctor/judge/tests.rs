@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config;
-use crate::control::handle::Status;
 use crate::doctor::facts::*;
 use crate::doctor::finding::Severity::{Error, Note, Warning};
 use crate::doctor::finding::{Finding, Severity};
-use crate::model::{Driver, Model, Stickiness, Workers};
+use crate::model::{
+    AccessLog, Driver, LogFormat, LogSink, Model, Overflow, Rotation, Stickiness, Workers,
+};
 use crate::net::limits::Room;
 use crate::net::ring::{Engine, Flags};
 
@@ -101,6 +102,7 @@ fn paths() -> Paths {
         ("/var/lib/ringway/stickiness.key", file(Kind::File, 0o600)),
         ("/run", root),
         ("/run/ringway", file(Kind::Directory, 0o755)),
+        ("/var/log/ringway", file(Kind::Directory, 0o750)),
         (TOKEN, file(Kind::File, 0o640)),
         ("/etc/ringway/ringway.toml", File { uid: 0, ..file(Kind::File, 0o644) }),
     ];
@@ -115,9 +117,23 @@ fn paths() -> Paths {
     }
 }
 
-fn running() -> Status {
-    let text = include_str!("running.json");
-    serde_json::from_str(text).expect("a status")
+fn file_sink(path: &str, bytes: Option<u64>) -> LogSink {
+    LogSink::File { path: path.into(), rotation: Rotation { bytes, every: None, keep: 7 } }
+}
+
+fn logs_to(model: &mut Model, sink: LogSink) {
+    let (format, overflow) = (LogFormat::Alb, Overflow::Drop);
+    model.listeners[0].access_log = Some(AccessLog { sink, format, overflow });
+}
+
+fn running() -> Running {
+    Running {
+        version: "1.2.3".into(),
+        pid: 700,
+        config: "/etc/ringway/ringway.toml".into(),
+        driver: "io_uring".into(),
+        listeners: vec!["0.0.0.0:80".into()],
+    }
 }
 
 /// Changes what is configured or what is.
@@ -359,6 +375,26 @@ const FILES: &[(&str, Severity, &str, Spoil)] = &[
         it.paths.files.remove(Path::new("/run/ringway"));
         model.server.control.optional = true;
     }),
+    ("log-dir-missing", Error, "LogsDirectory=", |model, _| {
+        logs_to(model, file_sink("/var/log/other/access.log", None));
+    }),
+    ("log-not-writable", Error, "chown 998 /var/log/ringway", |model, it| {
+        logs_to(model, file_sink("/var/log/ringway/access.log", None));
+        change(it, "/var/log/ringway", |file| file.uid = 0);
+    }),
+    ("log-not-rotatable", Warning, "chown 998", |model, it| {
+        logs_to(model, file_sink("/var/log/ringway/access.log", Some(1 << 20)));
+        change(it, "/var/log/ringway", |file| file.uid = 0);
+        it.paths.files.insert("/var/log/ringway/access.log".into(), file(Kind::File, 0o640));
+    }),
+    ("log-disk-full", Error, "4096 bytes left", |model, it| {
+        logs_to(model, file_sink("/var/log/ringway/access.log", None));
+        let room = Room { bytes: 4096, read_only: false };
+        it.paths.rooms.insert("/var/log/ringway".into(), room);
+    }),
+    ("log-socket-missing", Warning, "/run/journal", |model, _| {
+        logs_to(model, LogSink::Datagram("/run/journal".into()));
+    }),
     ("config-exposed", Warning, "chmod 644", |_, it| {
         change(it, "/etc/ringway/ringway.toml", |file| file.mode = 0o666);
     }),
@@ -391,7 +427,7 @@ fn each_fault_is_found_alone_with_reason_and_cure() {
 fn ringway_that_runs_is_judged_by_its_own_privileges() {
     let checks = |uid, capabilities, driver: &str| {
         let mut facts = good();
-        facts.running = Some(Status { driver: driver.into(), ..running() });
+        facts.running = Some(Running { driver: driver.into(), ..running() });
         facts.control = Control::Ringway;
         facts.process = Process { is_running_ringway: true, uid, capabilities, ..facts.process };
         let findings = super::judge(&model(), &facts);
