@@ -1,7 +1,7 @@
 //! What has been counted, as OpenMetrics text.
 //!
 //! A [`Sample`] is what there was to count at one moment, summed over the workers; values only.
-//! [`text`] writes it, and [`Minute`] in the names of CloudWatch (`aws`). Labels come from the
+//! [`encode`] writes it, and [`Minute`] in the names of CloudWatch (`aws`). Labels come from the
 //! configuration alone, never from a client, so the number of series is bounded by it.
 //! `docs/metrics.md` lists every family, and a test compares.
 
@@ -17,14 +17,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text as open_metrics};
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_protobuf, text as open_metrics};
 use prometheus_client::registry::Registry;
 
 use crate::metrics::{GroupTotals, ListenerTotals, RuleTotals, TargetTotals, Totals};
 use page::Page;
 
-/// Media type of [`text`].
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Media types of [`Form`].
+const OPEN_METRICS: &str = "application/openmetrics-text";
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+
+/// How a sample is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// OpenMetrics text. Histograms have their classic buckets.
+    Text,
+    /// Prometheus' protobuf messages, each behind its length. Histograms have native buckets, too.
+    Protobuf,
+}
 
 /// Health states in the order of [`Group::states`].
 pub const STATES: [&str; 5] = ["initial", "healthy", "unhealthy", "unused", "draining"];
@@ -184,15 +194,57 @@ impl Collector for Exposed {
     }
 }
 
-/// All of it as OpenMetrics text. Takes some milliseconds per thousand series, so it is not for a
-/// thread that others wait for.
+impl Form {
+    /// The form that whoever sends `accept` likes best (RFC 9110 §12.5.1): protobuf where that is
+    /// named with at least the weight of the text, which is for everybody else.
+    #[must_use]
+    pub fn of(accept: &str) -> Self {
+        let weight = |media: &str, needs: &str| {
+            let ranges = accept.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media));
+                let parts: Vec<&str> = parts.collect();
+                let has_it = parts.iter().any(|part| part.eq_ignore_ascii_case(needs));
+                let weight = parts.iter().find_map(|part| part.strip_prefix("q="));
+                let weight = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+                (is_it && (needs.is_empty() || has_it)).then_some(weight)
+            });
+            ranges.fold(0.0, f32::max)
+        };
+        let protobuf = weight(PROTOBUF, "encoding=delimited");
+        match protobuf > 0.0 && protobuf >= weight(OPEN_METRICS, "") {
+            true => Self::Protobuf,
+            false => Self::Text,
+        }
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited"
+            }
+        }
+    }
+}
+
+/// All of it in this form. Takes some milliseconds per thousand series, so it is not for a thread
+/// that others wait for.
 ///
 /// # Errors
-/// None: writing to a string does not fail.
-pub fn text(sample: Sample, minute: Option<Minute>) -> Result<String, fmt::Error> {
+/// None: writing to memory does not fail.
+pub fn encode(form: Form, sample: Sample, minute: Option<Minute>) -> Result<Vec<u8>, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposed { sample, minute }));
-    let mut text = String::new();
-    open_metrics::encode(&mut text, &registry)?;
-    Ok(text)
+    match form {
+        Form::Text => {
+            let mut text = String::new();
+            open_metrics::encode(&mut text, &registry)?;
+            Ok(text.into_bytes())
+        }
+        Form::Protobuf => prometheus_protobuf::encode_to_vec(&registry).map_err(|_| fmt::Error),
+    }
 }

@@ -93,6 +93,57 @@ fn sample() -> Sample {
     }
 }
 
+fn text(sample: Sample, minute: Option<Minute>) -> Result<String, fmt::Error> {
+    let bytes = encode(Form::Text, sample, minute)?;
+    Ok(String::from_utf8(bytes).expect("text"))
+}
+
+#[test]
+fn protobuf_is_for_those_who_like_it_best() {
+    let prometheus = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                      encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,\
+                      application/openmetrics-text;version=0.0.1;q=0.75,text/plain;\
+                      version=0.0.4;q=0.5,*/*;q=0.1";
+    let rows = [
+        (prometheus, Form::Protobuf),
+        ("", Form::Text),
+        ("*/*", Form::Text),
+        ("application/openmetrics-text;version=1.0.0,*/*;q=0.1", Form::Text),
+        ("application/vnd.google.protobuf", Form::Text),
+        ("application/vnd.google.protobuf;encoding=delimited;q=0", Form::Text),
+        ("application/vnd.google.protobuf; encoding=delimited; q=x", Form::Text),
+        (
+            "application/vnd.google.protobuf;encoding=delimited;q=0.5,application/openmetrics-text",
+            Form::Text,
+        ),
+    ];
+    for (accept, form) in rows {
+        assert_eq!(Form::of(accept), form, "{accept}");
+    }
+}
+
+#[test]
+fn protobuf_has_native_buckets_beside_the_classic_ones() {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exposed { sample: sample(), minute: None }));
+    let families = prometheus_protobuf::encode(&registry).expect("messages");
+    let name = "ringway_group_target_time_seconds";
+    let family = families.iter().find(|family| family.name == name).expect(name);
+    let histogram = family.metric[0].histogram.as_ref().expect("a histogram");
+    assert_eq!((histogram.sample_count, histogram.sample_sum), (2, 0.04));
+    assert_eq!((histogram.schema, histogram.zero_count), (4, 0));
+    // 10 ms end in the bucket up to 2^(-106/16) s, 30 ms in the one up to 2^(-80/16) s.
+    let spans: Vec<_> =
+        histogram.positive_span.iter().map(|span| (span.offset, span.length)).collect();
+    assert_eq!(
+        (spans, histogram.positive_delta.as_slice()),
+        (vec![(-106, 1), (25, 1)], &[1, 0][..])
+    );
+    assert!(histogram.bucket.len() > 10, "classic buckets for those who want them");
+    let bytes = encode(Form::Protobuf, sample(), None).expect("bytes");
+    assert!(bytes.len() > 1000);
+}
+
 fn whole() -> String {
     let minute = Minute { before: Arc::new(Sample::default()), after: Arc::new(sample()) };
     text(sample(), Some(minute)).expect("text")

@@ -519,6 +519,24 @@ fn not_ready_before_the_first_health_is_known_and_ready_with_unhealthy_targets()
 }
 
 #[test]
+fn page_is_protobuf_for_those_who_ask_for_it() {
+    let target = Target::named("a");
+    let measured = Measured::start(http(&[&target]));
+    assert_eq!(measured.balancer.client().get("/").status, 200);
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                  encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8";
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
+    let response = Client::connect(measured.door).exchange(request);
+    let kind = response.field("content-type").unwrap_or_default();
+    assert!(kind.starts_with("application/vnd.google.protobuf"), "{kind}");
+    // A message is its length and then its first field, the name: tag 1, length, text.
+    let name = b"ringway_build_info";
+    let body = &response.body;
+    assert_eq!((body[0] & 0x80, body[1], body[2] as usize), (0, 0x0a, name.len()));
+    assert_eq!(&body[3..3 + name.len()], name);
+}
+
+#[test]
 fn trace_context_of_the_client_passes_through() {
     let target = Target::named("a");
     let measured = Measured::start(http(&[&target]));

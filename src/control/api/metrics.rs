@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,7 +14,7 @@ use super::openapi::ReadProblems;
 use super::problem::Problem;
 use crate::control::handle::{Gone, Handle};
 use crate::control::measure::RingReader;
-use crate::exposition::{self, Minute, Rings, Sample};
+use crate::exposition::{self, Form, Minute, Rings, Sample};
 
 /// Scrapes at once; more wait.
 const SCRAPES_MAX: usize = 1;
@@ -77,7 +77,7 @@ async fn sample(handle: &Handle, rings: Option<Rings>) -> Result<Sample, Gone> {
 
 /// Everything that is counted
 ///
-/// In OpenMetrics text. Labels hold names of the configuration only.
+/// In OpenMetrics text, or in Prometheus' protobuf messages for those who prefer them. Labels hold names of the configuration only.
 #[utoipa::path(
     get, path = "/metrics", tag = "process",
     responses(
@@ -86,18 +86,21 @@ async fn sample(handle: &Handle, rings: Option<Rings>) -> Result<Sample, Gone> {
         ReadProblems,
     ),
 )]
-pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn metrics(
+    State(api): State<Api>,
+    fields: HeaderMap,
+) -> Result<Response, Problem> {
+    let accept = fields.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let form = Form::of(accept.unwrap_or_default());
     let room = api.metrics.room.acquire().await;
     let Period { minute, rings } = api.metrics.period.borrow().clone();
     let measure = api.handle.measure().await?;
     let happened = api.handle.happened();
-    let write = move || exposition::text(measure.read(happened, rings), minute);
-    let text = tokio::task::spawn_blocking(write).await;
+    let write = move || exposition::encode(form, measure.read(happened, rings), minute);
+    let page = tokio::task::spawn_blocking(write).await;
     drop(room);
-    match text {
-        Ok(Ok(text)) => {
-            Ok(([(header::CONTENT_TYPE, exposition::MEDIA_TYPE)], text).into_response())
-        }
+    match page {
+        Ok(Ok(page)) => Ok(([(header::CONTENT_TYPE, form.media_type())], page).into_response()),
         Ok(Err(_)) | Err(_) => Err(Gone.into()),
     }
 }
