@@ -50,7 +50,8 @@ impl Histogram {
     pub fn record(&self, duration: Duration) {
         let buckets =
             self.buckets.get_or_init(|| (0..BUCKETS).map(|_| Counter::default()).collect());
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(duration.subsec_nanos().into());
         if let Some(bucket) = buckets.get(bucket_of(nanos)) {
             bucket.add(1);
         }

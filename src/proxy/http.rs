@@ -17,7 +17,7 @@ use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
 use super::error::ErrorKind;
-use super::local::{Counted, Local};
+use super::local::Local;
 use super::proxied;
 use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
@@ -41,7 +41,8 @@ pub(super) struct Client {
     pub(super) listener: ListenerId,
     /// Tick of the accept.
     pub(super) opened: u32,
-    _counted: Counted,
+    /// Where it is counted.
+    local: Rc<Local>,
 }
 
 impl Client {
@@ -52,7 +53,14 @@ impl Client {
         local: &Rc<Local>,
     ) -> Self {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
-        Self { socket, alarm, peer, listener, opened, _counted: local.count(listener) }
+        local.enters(listener);
+        Self { socket, alarm, peer, listener, opened, local: local.clone() }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.local.leaves(self.listener);
     }
 }
 

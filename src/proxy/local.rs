@@ -77,12 +77,6 @@ impl Deref for Held {
     }
 }
 
-/// One client connection of a worker; counts until it is dropped.
-pub(super) struct Counted {
-    local: Rc<Local>,
-    listener: ListenerId,
-}
-
 impl Local {
     /// The things of the new worker that has this `share`, on `engine`, which acts on `snapshot`.
     #[must_use]
@@ -167,14 +161,19 @@ impl Local {
         u128::from(high) << 64 | u128::from(low)
     }
 
-    /// Holds the place of a client connection of `listener`, which whoever accepted it has counted
-    /// for the worker.
-    #[must_use]
-    pub(super) fn count(self: &Rc<Self>, listener: ListenerId) -> Counted {
+    /// Counts a client connection of `listener`; whoever accepted it has counted it for the worker.
+    pub(super) fn enters(&self, listener: ListenerId) {
         if let Some(counters) = self.tallies.borrow().listener(listener) {
             counters.accepted.add(1);
         }
-        Counted { local: self.clone(), listener }
+    }
+
+    /// A client connection of `listener` has ended.
+    pub(super) fn leaves(&self, listener: ListenerId) {
+        if let Some(counters) = self.tallies.borrow().listener(listener) {
+            counters.closed.add(1);
+        }
+        self.counters.open.leave();
     }
 
     /// Client connections open now.
@@ -214,15 +213,5 @@ impl Local {
         if kept.len() < SCRATCH_KEPT_MAX {
             kept.push(scratch);
         }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let Self { local, listener } = self;
-        if let Some(counters) = local.tallies.borrow().listener(*listener) {
-            counters.closed.add(1);
-        }
-        local.counters.open.leave();
     }
 }

@@ -77,7 +77,8 @@ async fn sample(handle: &Handle, rings: Option<Rings>) -> Result<Sample, Gone> {
 
 /// Everything that is counted
 ///
-/// In OpenMetrics text, or in Prometheus' protobuf messages for those who prefer them. Labels hold names of the configuration only.
+/// In OpenMetrics text, or in Prometheus' protobuf messages for those who prefer them. Labels hold
+/// names of the configuration only.
 #[utoipa::path(
     get, path = "/metrics", tag = "process",
     responses(
