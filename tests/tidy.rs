@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
-    ("access_log", &["message", "model"]),
+    ("access_log", &["http1", "message", "model"]),
     (
         "snapshot",
         &[

@@ -283,6 +283,7 @@ impl Actor {
         let now = Instant::now();
         self.take_over(now);
         self.tell_service(now);
+        self.logs.sweep();
         let over = self.listeners.forget(now);
         let mut changed = !over.is_empty();
         if changed {

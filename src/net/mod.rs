@@ -26,7 +26,7 @@ pub use buffer::{
     BODY_BUFFER_BYTES, BULK_BUFFER_BYTES, Buffer, Buffers, HEAD_BUFFER_BYTES, HEADROOM_BYTES,
     TUNNEL_BUFFER_BYTES,
 };
-pub use clock::monotonic_micros;
+pub use clock::{Moment, monotonic_micros};
 pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};

@@ -83,7 +83,7 @@ impl Exchange<'_> {
         }
         let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
         self.client.alarm.tag(Tag::NONE);
-        let took = self.scratch.record.ends() - began;
+        let took = self.scratch.record.ends().since(began);
         group.tally.of(self.local.index).duration.record(took);
         let whole = outgoing.body.is_done();
         self.local.buffers.put(outgoing.bytes);

@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub(super) listener: ListenerId,
     /// Tick of the accept.
     pub(super) opened: u32,
+    /// A random number for it, once somebody has asked; 0 before.
+    number: Cell<u64>,
     /// Where it is counted.
     local: Rc<Local>,
 }
@@ -54,7 +56,19 @@ impl Client {
     ) -> Self {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
         local.enters(listener);
-        Self { socket, alarm, peer, listener, opened, local: local.clone() }
+        let number = Cell::default();
+        Self { socket, alarm, peer, listener, opened, number, local: local.clone() }
+    }
+
+    /// A number that no other connection has, the same on every call.
+    pub(super) fn number(&self) -> u128 {
+        if self.number.get() == 0 {
+            self.number.set(self.local.random() | 1);
+        }
+        let high = self.number.get();
+        // Spreads the same number once more; the odd factor is that of the golden ratio.
+        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 

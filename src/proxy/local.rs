@@ -3,8 +3,6 @@
 //! Everything here belongs to one thread. No borrow of it lives across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,8 +48,6 @@ pub struct Local {
     pub engine: Engine,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
-    /// Makes numbers for connections.
-    names: RandomState,
     snapshot: RefCell<Rc<Held>>,
     scratch: RefCell<Vec<Scratch>>,
     /// Fewest scratch areas kept since the last trim: that many were not needed.
@@ -98,7 +94,6 @@ impl Local {
             pens,
             counters,
             engine,
-            names: RandomState::new(),
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
@@ -150,15 +145,6 @@ impl Local {
             true => (known[group] + 1).min(SMALL_RESPONSES_MIN),
             false => 0,
         };
-    }
-
-    /// A number for a client connection that accepted in the tick `opened` has `peer`: the same on
-    /// every call, and no other connection's.
-    pub(super) fn connection_number(&self, peer: SocketAddr, opened: u32) -> u128 {
-        let high = self.names.hash_one((peer, opened));
-        // Spreads the same number once more; the odd factor is that of the golden ratio.
-        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        u128::from(high) << 64 | u128::from(low)
     }
 
     /// Counts a client connection of `listener`; whoever accepted it has counted it for the worker.

@@ -8,14 +8,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::access_log::{ActionKind, Matched, Try};
 use crate::http1::HeadError;
 use crate::http1::classify::{self, Classification};
 use crate::message::{FieldKind, Request, RequestHead, Span, Version};
 use crate::model::{Action, Mode, Priority};
+use crate::net::Moment;
 use crate::snapshot::{
     GroupId, GroupView, ListenerId, ListenerView, LogView, TargetId, TargetView,
 };
@@ -36,6 +38,18 @@ pub(super) struct Record {
     detailed: Cell<bool>,
     /// At which layer it was; `None` before anything began.
     pub(super) mode: Option<Mode>,
+    facts: Facts,
+    /// Targets that were tried before the last, in order.
+    pub(super) given_up: RefCell<Vec<Try>>,
+    /// What was asked for; only in a detailed record.
+    pub(super) text: RefCell<Text>,
+    /// The log that the line goes to, of what may outlive the snapshot that it began with.
+    pub(super) log: RefCell<Option<Arc<LogView>>>,
+}
+
+/// What is forgotten at once; a record lends it as its own.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
     /// When what happened.
     pub(super) times: Times,
     /// The listener that it came by.
@@ -52,8 +66,6 @@ pub(super) struct Record {
     pub(super) fails_open: Cell<bool>,
     /// The target that was tried last; its status is in `target_status`.
     pub(super) target: Cell<Option<(TargetId, SocketAddr)>>,
-    /// Targets that were tried before it, in order.
-    pub(super) given_up: RefCell<Vec<Try>>,
     /// Status that the client was sent; 0: none.
     pub(super) status: Cell<u16>,
     /// Whether that was not a target's.
@@ -74,14 +86,18 @@ pub(super) struct Record {
     /// Bytes of the request head, and of the head of the response.
     pub(super) received_head: Cell<u64>,
     pub(super) sent_head: Cell<u64>,
-    /// What was asked for; only in a detailed record.
-    pub(super) text: RefCell<Text>,
-    /// The log that the line goes to, of what may outlive the snapshot that it began with.
-    pub(super) log: RefCell<Option<Arc<LogView>>>,
     /// Whether it was counted, but for bytes and errors.
     pub(super) is_counted: Cell<bool>,
     /// Bytes in both directions that were counted.
     pub(super) counted_bytes: Cell<(u64, u64)>,
+}
+
+impl Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
 }
 
 /// When what happened. In a record that is not detailed, only `ended` and what
@@ -89,21 +105,21 @@ pub(super) struct Record {
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// The first byte of the request was read; L4: the connection was accepted.
-    pub(super) first: Cell<Option<Instant>>,
+    pub(super) first: Cell<Option<Moment>>,
     /// The request head was whole.
-    pub(super) head: Cell<Option<Instant>>,
+    pub(super) head: Cell<Option<Moment>>,
     /// A connection to the target was asked for.
-    pub(super) connecting: Cell<Option<Instant>>,
+    pub(super) connecting: Cell<Option<Moment>>,
     /// There was a new connection to the target.
-    pub(super) connected: Cell<Option<Instant>>,
+    pub(super) connected: Cell<Option<Moment>>,
     /// The request was sent, but for the rest of its body; L4: the first bytes.
-    pub(super) sent: Cell<Option<Instant>>,
+    pub(super) sent: Cell<Option<Moment>>,
     /// The response head was read whole; L4: the target's first bytes.
-    pub(super) answered: Cell<Option<Instant>>,
+    pub(super) answered: Cell<Option<Moment>>,
     /// The response began at the client; L4: its first bytes were sent.
-    pub(super) started: Cell<Option<Instant>>,
+    pub(super) started: Cell<Option<Moment>>,
     /// All was over.
-    pub(super) ended: Cell<Option<Instant>>,
+    pub(super) ended: Cell<Option<Moment>>,
 }
 
 /// Text of a request, copied since its buffer is used again: ranges of `bytes`.
@@ -135,46 +151,25 @@ pub(super) fn add(count: &Cell<u64>, bytes: usize) {
 impl Record {
     /// Forgets the exchange before. `detailed`: somebody wants all times and the text.
     pub(super) fn begin(&mut self, mode: Mode, detailed: bool) {
-        // Field by field: most exchanges are not detailed, and to make and move a whole record
-        // takes longer than all that it is for.
-        let Self { detailed: kept, mode: layer, times, matched, action, group, target, .. } = self;
-        let Self { given_up, status, target_status, received, sent, error, class, .. } = self;
-        let Self { received_head, sent_head, text, log, listener, rank, fails_open, .. } = self;
-        let Self { is_own, is_noncompliant, is_counted, counted_bytes, .. } = self;
-        if kept.replace(detailed) || detailed {
-            *times = Times::default();
-            text.get_mut().clear();
+        if self.detailed.replace(detailed) {
+            self.text.get_mut().clear();
         }
-        let noted = [&times.head, &times.connected, &times.answered, &times.ended];
-        noted.iter().for_each(|time| time.set(None));
-        *layer = Some(mode);
-        matched.set(Matched::Nothing);
-        action.set(None);
-        group.set(None);
-        target.set(None);
-        given_up.get_mut().clear();
-        [status, target_status].iter().for_each(|status| status.set(0));
-        [received, sent, received_head, sent_head].iter().for_each(|bytes| bytes.set(0));
-        error.set(None);
-        class.set(None);
-        *log.get_mut() = None;
-        listener.set(None);
-        rank.set(None);
-        let said = [fails_open, is_own, is_noncompliant, is_counted];
-        said.iter().for_each(|it| it.set(false));
-        counted_bytes.set((0, 0));
+        self.given_up.get_mut().clear();
+        self.log.take();
+        self.mode = Some(mode);
+        self.facts = Facts::default();
         self.mark(|times| &times.first);
     }
 
     /// Notes the time, where times are wanted.
-    pub(super) fn mark(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+    pub(super) fn mark(&self, time: impl Fn(&Times) -> &Cell<Option<Moment>>) {
         if self.detailed.get() {
-            time(&self.times).set(Some(Instant::now()));
+            time(&self.times).set(Some(Moment::now()));
         }
     }
 
     /// Notes the time of what may happen again, the first time.
-    pub(super) fn mark_first(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+    pub(super) fn mark_first(&self, time: impl Fn(&Times) -> &Cell<Option<Moment>>) {
         if self.detailed.get() && time(&self.times).get().is_none() {
             self.mark(time);
         }
@@ -217,14 +212,14 @@ impl Record {
     }
 
     /// The request goes to `group`. Returns since when it has been there.
-    pub(super) fn forwards(&self, group: &GroupView) -> Instant {
+    pub(super) fn forwards(&self, group: &GroupView) -> Moment {
         self.group.set(Some(group.id));
         self.fails_open.set(group.fail_open);
         if self.detailed.get() {
             let mut text = self.text.borrow_mut();
             text.group = text.add(group.settings.name.as_bytes());
         }
-        let head = self.times.head.get().unwrap_or_else(Instant::now);
+        let head = self.times.head.get().unwrap_or_else(Moment::now);
         self.times.head.set(Some(head));
         head
     }
@@ -238,8 +233,8 @@ impl Record {
     }
 
     /// The target has done its part, well or not. Returns when.
-    pub(super) fn ends(&self) -> Instant {
-        let now = Instant::now();
+    pub(super) fn ends(&self) -> Moment {
+        let now = Moment::now();
         self.times.ended.set(Some(now));
         now
     }
@@ -288,7 +283,7 @@ impl Record {
             for time in [&self.times.connected, &self.times.sent, &self.times.answered] {
                 time.set(None);
             }
-            return self.times.connecting.set(Some(Instant::now()));
+            return self.times.connecting.set(Some(Moment::now()));
         }
         // The first is tried at once.
         self.times.connecting.set(self.times.head.get());
@@ -296,7 +291,7 @@ impl Record {
 
     /// There is a new connection to the target.
     pub(super) fn connects(&self) {
-        self.times.connected.set(Some(Instant::now()));
+        self.times.connected.set(Some(Moment::now()));
     }
 
     /// How long the target took to answer, from the moment that the request could be sent to it;
@@ -307,13 +302,13 @@ impl Record {
             Mode::L4 => (connecting.get(), connected.get()),
             Mode::L7 => (connected.get().or_else(|| connecting.get()), answered.get()),
         };
-        Some(to?.saturating_duration_since(from?))
+        Some(to?.since(from?))
     }
 
     /// The target has answered.
     pub(super) fn answered(&self, status: u16) {
         self.target_status.set(status);
-        self.times.answered.set(Some(Instant::now()));
+        self.times.answered.set(Some(Moment::now()));
     }
 
     /// The response of the target begins at the client.
@@ -328,7 +323,9 @@ impl Text {
     fn clear(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        bytes.shrink_to(TEXT_BYTES_KEPT_MAX);
+        if bytes.capacity() > TEXT_BYTES_KEPT_MAX {
+            bytes.shrink_to(TEXT_BYTES_KEPT_MAX);
+        }
         *self = Self { bytes, ..Self::default() };
     }
 
@@ -432,7 +429,7 @@ mod tests {
         for detailed in [false, true] {
             let mut record = Record::default();
             record.begin(Mode::L7, detailed);
-            let now = Some(Instant::now());
+            let now = Some(Moment::now());
             let times = &record.times;
             for time in [&times.head, &times.connected, &times.answered, &times.ended] {
                 time.set(now);
