@@ -2,11 +2,12 @@
 # Everything that has to pass before a change is merged. CI runs exactly this (.ci/run).
 #
 # Steps, the fast ones first; the first that fails ends it:
-#   tools      installs by package name what is missing: a C compiler, curl, python3 with venv,
-#              systemd (for systemd-analyze), wrk, oha
+#   tools      installs by package name what is missing: a C compiler, curl, promtool, python3 with
+#              venv, systemd (for systemd-analyze), wrk, oha
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
+#   alerts     the alert rules of conf/prometheus and their tests
 #   io_uring   end-to-end tests on io_uring (left out, with a line saying so, where it is off)
 #   epoll      end-to-end tests that move bytes, once more on epoll
 #   contract   the control API against its OpenAPI document, by schemathesis from PyPI (left out,
@@ -27,8 +28,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli conf harness_alone packaging rolling service store)
-driver_tests=(access_log framing http rules stop targets tcp)
+common_tests=(cli conf doctor harness_alone packaging rolling service store)
+driver_tests=(access_log framing http metrics rules stop targets tcp)
 measuring_tests=(load memory scale)
 
 current=none
@@ -66,7 +67,8 @@ as_root() {
 tools() {
     local command packages=()
     local -A package=(
-        [cc]=build-essential [curl]=curl [python3]=python3 [systemd-analyze]=systemd [wrk]=wrk
+        [cc]=build-essential [curl]=curl [promtool]=prometheus [python3]=python3
+        [systemd-analyze]=systemd [wrk]=wrk
     )
     for command in "${!package[@]}"; do
         command -v "$command" >/dev/null || packages+=("${package[$command]}")
@@ -113,6 +115,11 @@ tests() {
 unit() {
     every_test_is_listed
     cargo test --lib --bins --test tidy
+}
+
+alerts() {
+    promtool check rules conf/prometheus/ringway.rules.yml
+    promtool test rules conf/prometheus/ringway.rules.test.yml
 }
 
 io_uring_usable() {
@@ -201,6 +208,7 @@ step tools tools
 step format cargo fmt --check
 step lint cargo clippy --all-targets -- -D warnings
 step unit unit
+step alerts alerts
 step io_uring io_uring
 step epoll epoll
 step contract contract

@@ -209,6 +209,12 @@ impl Names {
     }
 }
 
+/// What ALB's format and CloudWatch call a target group: `targetgroup/NAME/ID`.
+#[must_use]
+pub fn group_resource(name: &str) -> String {
+    format!("targetgroup/{name}/{:016x}", text::id(name.as_bytes()))
+}
+
 impl ActionKind {
     /// As ALB names it.
     #[must_use]

@@ -43,6 +43,7 @@ const CLI_AFTER: &str = "\
 EXAMPLES:
   ringway demo                        try it, without any configuration
   ringway check --config my.toml      find every mistake in a configuration
+  ringway doctor --config my.toml     find what is wrong with this machine for it
   ringway run --config my.toml        run it
   ringway status --watch              see what it does
   ringway targets register blog 127.0.0.1:8083 --wait
@@ -90,6 +91,18 @@ pub enum Command {
     /// left behind.
     #[command(after_long_help = DEMO_AFTER)]
     Demo,
+    /// Find out what is wrong with this machine, and what to do about it
+    ///
+    /// Looks at the kernel and its io_uring, sysctls, limits, cores, capabilities, the addresses
+    /// to listen on and who has them, every target (one connection and one probe each), the clock,
+    /// the state directory, keys, tokens, the control socket and the configuration itself. Says of
+    /// each finding what is, why it matters, and the command or line that cures it. Changes
+    /// nothing, and takes half a minute at most.
+    ///
+    /// Where a ringway runs, the limits and privileges of that process are judged; else those of
+    /// whoever runs this command, so run it as the user of the service.
+    #[command(after_long_help = DOCTOR_AFTER)]
+    Doctor(Doctor),
     /// One that asks a running ringway.
     #[command(flatten)]
     Client(ClientCommand),
@@ -156,6 +169,20 @@ EXIT STATUS:
   0   ended by Ctrl-C
   1   it could not start; the message says why";
 
+const DOCTOR_AFTER: &str = "\
+EXAMPLES:
+  ringway doctor                      with /etc/ringway/ringway.toml
+  ringway doctor --config my.toml     with another file
+  sudo -u ringway ringway doctor      as the user of the service
+  ringway doctor --format json | jq '.findings[] | select(.severity == \"error\")'
+
+EXIT STATUS:
+  0   nothing needs doing; there may be notes
+  1   errors: it does not start, or does not serve what is configured
+  3   warnings only: it serves, but worse than it could
+  66  the configuration file cannot be read; the machine was examined all the same
+  78  the configuration has mistakes; the machine was examined all the same";
+
 const VERSION_AFTER: &str = "\
 EXAMPLES:
   ringway version                     version, kernel and io_uring
@@ -197,7 +224,19 @@ pub struct Check {
     pub format: Format,
 }
 
-/// How `check` reports mistakes.
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_PATH)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// How findings are reported
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// How `check` and `doctor` report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people, with the line it is about

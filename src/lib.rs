@@ -10,8 +10,9 @@
 //! * the kernel: [`net`], the only room with `unsafe`; [`log_writer`] writes access logs
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
 //! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
-//!   [`control`]
-//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`], [`log`]
+//!   [`exposition`] (what was counted, as text), [`control`]
+//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`], [`log`],
+//!   [`doctor`] (what is wrong with this machine)
 //!
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
 //! sends it to a target and the response back.
@@ -23,6 +24,8 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod doctor;
+pub mod exposition;
 pub mod health;
 pub mod http1;
 pub mod log;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::metrics::{Counters, Latencies};
+use crate::metrics::Counters;
 use crate::net::{Bell, Doorbell, Listening};
 use crate::snapshot::{ListenerId, Snapshot, TargetId};
 
@@ -63,8 +63,6 @@ pub struct Draining {
 pub struct Report {
     /// Client connections open now.
     pub open_connections: usize,
-    /// Time from request head to end of response, per target group.
-    pub latencies: Latencies,
 }
 
 /// Control's end, and that of the other workers.

@@ -1,6 +1,6 @@
 //! The `ringway` command: from the command line to an exit status.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
 use ringway::control::{self, Source, StartError, Started};
 use ringway::log::Level;
 use ringway::overlay::{self, Keyed};
-use ringway::{client, demo, log, platform};
+use ringway::{client, demo, doctor, log, platform};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options),
         Command::Check(options) => return check(&options),
         Command::Demo => run_demo(),
+        Command::Doctor(options) => return examine(&options),
         Command::Client(command) => return ExitCode::from(client::run(&command)),
         Command::Version => print(&platform::describe()),
         Command::Schema => print(&config::json_schema()),
@@ -109,6 +110,20 @@ fn serve(
 fn announce(started: &Started) {
     for listener in &started.listeners {
         say(&format!("{listener}\n"));
+    }
+}
+
+fn examine(options: &cli::Doctor) -> ExitCode {
+    let is_terminal = std::io::stdout().is_terminal();
+    match doctor::run(options, if is_terminal { color() } else { Color::Off }) {
+        Ok((text, status)) => {
+            say(&text);
+            ExitCode::from(status)
+        }
+        Err(error) => {
+            eprintln!("ringway: cannot start: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

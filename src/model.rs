@@ -90,6 +90,9 @@ pub struct ControlApi {
     /// File whose first line is the bearer token that TCP requests must bring; required for any
     /// address that is not a loopback one.
     pub token_file: Option<PathBuf>,
+    /// TCP address where anybody may read metrics and ask whether it is alive and ready, and do
+    /// nothing else; `None`: none.
+    pub metrics_address: Option<SocketAddr>,
     /// Whether nobody asked for it by name: then the process goes on where it cannot be had.
     pub optional: bool,
 }
@@ -98,7 +101,7 @@ impl Default for ControlApi {
     /// The Unix socket in its usual place, or nowhere.
     fn default() -> Self {
         let socket = Some(PathBuf::from("/run/ringway/control.sock"));
-        Self { socket, address: None, token_file: None, optional: true }
+        Self { socket, address: None, token_file: None, metrics_address: None, optional: true }
     }
 }
 

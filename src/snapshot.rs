@@ -14,6 +14,7 @@ use crate::access_log::Names;
 use crate::balance::Balancer;
 use crate::health;
 use crate::log_writer::Writer;
+use crate::metrics::{GroupCounters, ListenerCounters, RuleCounters, Tally, TargetCounters};
 use crate::model::{GroupIndex, Listener, LogFormat, Overflow, TargetGroup, Weight};
 use crate::routing::Router;
 use crate::stickiness::{Keys, Scope};
@@ -40,7 +41,12 @@ pub struct ListenerId {
 
 /// A target group's identity for as long as the process runs: its place in tables of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GroupId(pub u32);
+pub struct GroupId {
+    /// Place in a worker's tables; used again once the group is gone.
+    pub slot: u32,
+    /// Distinguishes the groups that take the same place one after the other; from 1.
+    pub generation: u32,
+}
 
 /// A target's identity: which place it takes in a worker's tables, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +66,8 @@ pub struct ListenerView {
     pub settings: Listener,
     /// Rules.
     pub router: Router,
+    /// What is counted of it.
+    pub tallies: ListenerTallies,
     /// Whether it has been removed: requests on its connections are still served, and each
     /// connection closes after the next one.
     pub retired: bool,
@@ -93,6 +101,10 @@ pub struct GroupView {
     pub targets: Vec<TargetView>,
     /// What its stickiness cookies are sealed for; `None` where it uses none.
     pub scope: Option<Scope>,
+    /// What is counted of it.
+    pub tally: Arc<Tally<GroupCounters>>,
+    /// Whether too few targets are healthy, so that all are used.
+    pub fail_open: bool,
     balancer: Balancer,
     turn: Arc<Turn>,
     ramping: bool,
@@ -109,8 +121,30 @@ pub struct TargetView {
     pub weight: Weight,
     /// What it has in flight, over all workers.
     pub load: Arc<Load>,
+    /// What is counted of it.
+    pub tally: Arc<Tally<TargetCounters>>,
     /// When its slow start began, if it is in one.
     pub ramping_since: Option<Instant>,
+}
+
+/// What lasts of a group while its view changes.
+#[derive(Debug, Clone)]
+pub struct GroupBase {
+    /// Identity.
+    pub id: GroupId,
+    /// Its rotation.
+    pub turn: Arc<Turn>,
+    /// What is counted of it.
+    pub tally: Arc<Tally<GroupCounters>>,
+}
+
+/// What is counted of a listener.
+#[derive(Debug)]
+pub struct ListenerTallies {
+    /// Of the listener as a whole.
+    pub listener: Arc<Tally<ListenerCounters>>,
+    /// Of its rules, by rank; the last is the default rule.
+    pub rules: Box<[Arc<Tally<RuleCounters>>]>,
 }
 
 /// The rotation of a group, over all workers: so targets alternate exactly.
@@ -231,11 +265,12 @@ impl GroupView {
     /// A group of which `targets` get traffic.
     #[must_use]
     pub fn new(
-        id: GroupId,
+        base: GroupBase,
         settings: Arc<TargetGroup>,
         targets: Vec<TargetView>,
-        turn: Arc<Turn>,
+        fail_open: bool,
     ) -> Self {
+        let GroupBase { id, turn, tally } = base;
         let weights: Vec<_> = targets.iter().map(|target| target.weight).collect();
         Self {
             id,
@@ -244,6 +279,8 @@ impl GroupView {
             ramping: targets.iter().any(|target| target.ramping_since.is_some()),
             settings,
             targets,
+            tally,
+            fail_open,
             turn,
         }
     }
@@ -297,13 +334,14 @@ impl ListenerView {
         settings: Listener,
         retired: bool,
         log: Option<Arc<LogView>>,
+        tallies: ListenerTallies,
     ) -> Self {
         let router = Router::new(&settings.rules, &settings.default);
         // TLS listeners do not exist yet: every client speaks plain HTTP.
         let port = settings.address.port();
         let forwarded = format!("X-Forwarded-Proto: http\r\nX-Forwarded-Port: {port}\r\n");
         let forwarded = forwarded.into_bytes().into();
-        Self { id, settings, router, retired, forwarded, log }
+        Self { id, settings, router, tallies, retired, forwarded, log }
     }
 }
 
@@ -335,10 +373,13 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], 1 + index as u16)),
             weight: Weight::ONE,
             load: Arc::default(),
+            tally: Arc::new(Tally::new(1)),
             ramping_since: ramping.then(Instant::now),
         };
         let targets = ramping.iter().enumerate().map(target).collect();
-        GroupView::new(GroupId(0), Arc::new(settings), targets, Arc::default())
+        let id = GroupId { slot: 0, generation: 1 };
+        let base = GroupBase { id, turn: Arc::default(), tally: Arc::new(Tally::new(1)) };
+        GroupView::new(base, Arc::new(settings), targets, false)
     }
 
     #[test]

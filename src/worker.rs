@@ -164,8 +164,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, pee
                 local.alarms.cut_tagged(&tags);
             }
             Message::Report(reply) => {
-                let open_connections = local.connections();
-                let _ = reply.send(Report { open_connections, latencies: local.latencies() });
+                let _ = reply.send(Report { open_connections: local.connections() });
             }
             Message::Drain(Draining { limit, grace }) => {
                 local.counters.open.close();
@@ -203,6 +202,7 @@ async fn sweep(local: Rc<Local>, beat: Arc<Counter>) {
         beat.add(1);
         local.pools.sweep(local.alarms.now());
         local.trim();
+        local.show_stock();
         net::limits::give_memory_back();
     }
 }
@@ -250,6 +250,7 @@ async fn accept(local: Rc<Local>, listener: ListenerId, acceptor: Acceptor, peer
 
 /// Says on the log that connections cannot be taken: at most every ten seconds.
 fn warn_of_accept(local: &Local, error: &io::Error) {
+    local.counters.accept_errors.add(1);
     if local.may_warn_of_accept() {
         let cure = match error.raw_os_error() {
             Some(libc::EMFILE) => "raise the limit of open files (LimitNOFILE=)",

@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("model", &[]),
     ("metrics", &[]),
+    ("exposition", &["metrics"]),
     ("cli", &[]),
     ("log", &[]),
     ("routing", &["message", "model"]),
@@ -22,10 +23,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
-    ("access_log", &["message", "model"]),
+    ("access_log", &["http1", "message", "model"]),
     (
         "snapshot",
-        &["access_log", "balance", "health", "log_writer", "model", "routing", "stickiness"],
+        &[
+            "access_log",
+            "balance",
+            "health",
+            "log_writer",
+            "metrics",
+            "model",
+            "routing",
+            "stickiness",
+        ],
     ),
     ("net", &["model"]),
     ("log_writer", &["model", "net"]),
@@ -54,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "access_log",
             "config",
+            "exposition",
             "health",
             "log_writer",
             "mailbox",
@@ -61,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "net",
             "overlay",
+            "proxy",
             "snapshot",
             "stickiness",
             "worker",
@@ -69,8 +81,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client", &["cli", "config", "control", "log"]),
     ("demo", &[]),
     ("platform", &["model", "net"]),
+    (
+        "doctor",
+        &["cli", "client", "config", "control", "health", "model", "net", "overlay", "stickiness"],
+    ),
     ("lib", &[]),
-    ("main", &["cli", "client", "config", "control", "demo", "log", "overlay", "platform"]),
+    (
+        "main",
+        &["cli", "client", "config", "control", "demo", "doctor", "log", "overlay", "platform"],
+    ),
 ];
 
 /// Rooms that turn values into values: no I/O, no clock, no randomness.
@@ -118,11 +137,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("socket2", &["net", "control", "demo"]),
     ("httparse", &["http1"]),
     ("toml", &["client", "config", "overlay"]),
-    ("serde", &["client", "config", "control", "overlay"]),
+    ("serde", &["client", "config", "control", "doctor", "overlay"]),
     ("schemars", &["config"]),
     ("axum", &["control", "demo"]),
     ("clap", &["cli", "main"]),
-    ("tokio", &["client", "control", "demo", "mailbox", "worker"]),
+    ("prometheus_client", &["exposition"]),
+    ("tokio", &["client", "control", "demo", "doctor", "mailbox", "worker"]),
 ];
 
 /// Longest file, tests not counted.
@@ -131,7 +151,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 720, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 725, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;
@@ -162,6 +182,8 @@ const WORDS: &[(&str, &str)] = &[
 ];
 /// Where such a word is right: path, text of the line, reason.
 const WORDS_ALLOWED: &[(&str, &str, &str)] = &[
+    ("src/exposition/aws.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
+    ("src/exposition/tests.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/balance/round_robin.rs", "ngx_http_upstream_round_robin.c", "a file name of nginx"),
     ("src/control/api/access.rs", "axum::middleware", "axum's word"),
     ("src/control/api/mod.rs", "axum::middleware", "axum's word"),

@@ -1,5 +1,6 @@
 //! The access log and the connection log of an Application Load Balancer.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::text;
@@ -19,7 +20,9 @@ pub(super) fn request(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     text::socket(entry.client, out);
     out.push(b' ');
+    let target_at = out.len();
     target(entry.target, out);
+    let target_is = target_at..out.len();
     for span in [entry.spans.request, entry.spans.target, entry.spans.response] {
         out.push(b' ');
         seconds(span, out);
@@ -27,52 +30,94 @@ pub(super) fn request(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     text::status(entry.status, out);
     out.push(b' ');
-    text::status(entry.target.map_or(0, |last| last.status), out);
+    text::status(last_status(entry), out);
     out.push(b' ');
     text::decimal(entry.received.all, out);
     out.push(b' ');
     text::decimal(entry.sent.all, out);
     out.push(b' ');
-    text::request_line(entry, out);
-    out.push(b' ');
-    text::quoted(entry.request.map_or(&[][..], |request| request.user_agent), out);
-    out.push(b' ');
-    word(entry.tls.map_or(&[][..], |tls| tls.cipher), out);
-    out.push(b' ');
-    word(entry.tls.map_or(&[][..], |tls| tls.protocol), out);
-    out.push(b' ');
-    group(entry.group, out);
-    out.push(b' ');
-    text::quoted(entry.trace, out);
-    out.push(b' ');
-    text::quoted(entry.tls.map_or(&[][..], |tls| tls.server_name), out);
-    out.push(b' ');
-    text::quoted(entry.tls.map_or(&[][..], |tls| tls.certificate), out);
-    out.push(b' ');
-    priority(entry.matched, out);
-    out.push(b' ');
-    text::time(entry.created, out);
-    out.push(b' ');
-    text::quoted(entry.action.map_or("", |action| action.name()).as_bytes(), out);
-    out.push(b' ');
-    text::quoted(entry.location, out);
-    out.push(b' ');
-    // AWS's own codes are about authentication, Lambda and its firewall, which do not exist here.
-    text::quoted(entry.error.map_or("", |error| error.name).as_bytes(), out);
-    out.push(b' ');
-    tries(entry, out, |tried, out| text::socket(tried.target, out));
-    out.push(b' ');
-    tries(entry, out, |tried, out| text::status(tried.status, out));
-    out.push(b' ');
-    let (class, reason) = entry.classification.unwrap_or_default();
-    text::quoted(class.as_bytes(), out);
-    out.push(b' ');
-    text::quoted(reason.as_bytes(), out);
-    out.push(b' ');
+    asked(entry, out);
+    decided(entry, out);
+    tried(entry, target_is, out);
     connection_id(entry.connection, out);
     // Host and URL rewrites do not exist here.
     out.extend_from_slice(b" \"-\" \"-\" \"-\" ");
     text::ip(entry.local, out);
+}
+
+/// Fields 13 to 20: what was asked for and over what connection, and the target group between.
+fn asked(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    text::request_line(entry, out);
+    out.push(b' ');
+    text::quoted(entry.request.map_or(&[][..], |request| request.user_agent), out);
+    match &entry.tls {
+        Some(tls) => {
+            out.push(b' ');
+            word(tls.cipher, out);
+            out.push(b' ');
+            word(tls.protocol, out);
+            out.push(b' ');
+        }
+        None => out.extend_from_slice(b" - - "),
+    }
+    group(entry.group, out);
+    out.push(b' ');
+    text::quoted(entry.trace, out);
+    match &entry.tls {
+        Some(tls) => {
+            out.push(b' ');
+            text::quoted(tls.server_name, out);
+            out.push(b' ');
+            text::quoted(tls.certificate, out);
+            out.push(b' ');
+        }
+        None => out.extend_from_slice(b" \"-\" \"-\" "),
+    }
+}
+
+/// Fields 21 to 25: what was decided, and why it did not end well.
+fn decided(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    priority(entry.matched, out);
+    out.push(b' ');
+    text::time(entry.created, out);
+    out.extend_from_slice(b" \"");
+    out.extend_from_slice(entry.action.map_or("-", |action| action.name()).as_bytes());
+    out.extend_from_slice(b"\" ");
+    text::quoted(entry.location, out);
+    out.push(b' ');
+    // AWS's own codes are about authentication, Lambda and its firewall, which do not exist here.
+    text::quoted(entry.error.map_or("", |error| error.name).as_bytes(), out);
+}
+
+/// Fields 26 to 29: the targets that were tried, in order, and how the request deviates from the
+/// standard. `last`: where the last target stands already.
+fn tried(entry: &Entry<'_>, last: Range<usize>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" \"");
+    for tried in entry.given_up {
+        text::socket(tried.target, out);
+        out.push(b' ');
+    }
+    out.extend_from_within(last);
+    out.extend_from_slice(b"\" \"");
+    for tried in entry.given_up {
+        text::status(tried.status, out);
+        out.push(b' ');
+    }
+    text::status(last_status(entry), out);
+    out.extend_from_slice(b"\" ");
+    match entry.classification {
+        Some((class, reason)) => {
+            text::quoted(class.as_bytes(), out);
+            out.push(b' ');
+            text::quoted(reason.as_bytes(), out);
+            out.push(b' ');
+        }
+        None => out.extend_from_slice(b"\"-\" \"-\" "),
+    }
+}
+
+fn last_status(entry: &Entry<'_>) -> u16 {
+    entry.target.map_or(0, |last| last.status)
 }
 
 /// Appends the 15 fields of an L4 connection (AWS: "Connection log entries").
@@ -147,16 +192,4 @@ fn priority(matched: Matched, out: &mut Vec<u8>) {
         Matched::Default => out.push(b'0'),
         Matched::Rule(priority) => text::decimal(u64::from(priority.value()), out),
     }
-}
-
-/// Appends one item per target that was tried, in order.
-fn tries(entry: &Entry<'_>, out: &mut Vec<u8>, item: impl Fn(&Try, &mut Vec<u8>)) {
-    out.push(b'"');
-    let Some(last) = &entry.target else { return out.extend_from_slice(b"-\"") };
-    for tried in entry.given_up {
-        item(tried, out);
-        out.push(b' ');
-    }
-    item(last, out);
-    out.push(b'"');
 }

@@ -29,7 +29,7 @@ pub(super) fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
         (None, false) => out.push(b'-'),
     }
     out.extend_from_slice(b"\" ");
-    text::padded(u64::from(entry.status), 3, out);
+    text::three_digits(entry.status, out);
     out.push(b' ');
     text::decimal(entry.sent.all.saturating_sub(entry.sent.head), out);
     out.push(b' ');

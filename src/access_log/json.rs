@@ -147,6 +147,11 @@ fn string(key: &[u8], text: Option<&[u8]>, out: &mut Vec<u8>) {
 
 /// Appends text of a JSON string (RFC 8259 §7). Bytes that are no UTF-8 become U+FFFD.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
+    let special = |byte: u8| !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\');
+    // Almost all text is plain.
+    if !text.iter().fold(false, |any, &byte| any | special(byte)) {
+        return out.extend_from_slice(text);
+    }
     for chunk in text.utf8_chunks() {
         let mut rest = chunk.valid().as_bytes();
         let special = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f);

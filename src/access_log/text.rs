@@ -5,58 +5,88 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Asked, Entry};
+use crate::http1::encode;
 use crate::message::{Version, split_port};
+
+/// All numbers of two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
+/// The last two digits of `number`.
+fn pair(number: u32) -> [u8; 2] {
+    PAIRS[(number % 100) as usize]
+}
 
 /// Appends `number` in decimal.
 pub(super) fn decimal(number: u64, out: &mut Vec<u8>) {
-    padded(number, 1, out);
-}
-
-/// Appends `number` in decimal, with at least `width` digits.
-pub(super) fn padded(number: u64, width: usize, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
+    let mut text = [0; 20];
+    let mut at = text.len();
     let mut rest = number;
-    while rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    while rest >= 10 {
+        at -= 2;
+        text[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
     }
-    out.extend_from_slice(&digits[at.min(digits.len().saturating_sub(width))..]);
+    // What is left is the one digit in front, or nothing in front of a pair.
+    if rest > 0 || number == 0 {
+        at -= 1;
+        text[at] = b'0' + rest as u8;
+    }
+    out.extend_from_slice(&text[at..]);
 }
 
 /// Appends a duration in seconds, with 3 decimals.
 pub(super) fn millis(duration: Duration, out: &mut Vec<u8>) {
-    decimal(duration.as_secs(), out);
-    out.push(b'.');
-    padded(u64::from(duration.subsec_millis()), 3, out);
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    let ([a, b], [_, c]) = (pair(millis / 10), pair(millis % 10));
+    match seconds {
+        // Almost always: written at one go.
+        0..10 => out.extend_from_slice(&[b'0' + seconds as u8, b'.', a, b, c]),
+        _ => {
+            decimal(seconds, out);
+            out.extend_from_slice(&[b'.', a, b, c]);
+        }
+    }
 }
 
 /// Appends a duration in seconds, with 6 decimals.
 pub(super) fn micros(duration: Duration, out: &mut Vec<u8>) {
-    decimal(duration.as_secs(), out);
-    out.push(b'.');
-    padded(u64::from(duration.subsec_micros()), 6, out);
+    let (seconds, micros) = (duration.as_secs(), duration.subsec_micros());
+    let ([a, b], [c, d], [e, f]) = (pair(micros / 10_000), pair(micros / 100), pair(micros));
+    match seconds {
+        0..10 => out.extend_from_slice(&[b'0' + seconds as u8, b'.', a, b, c, d, e, f]),
+        _ => {
+            decimal(seconds, out);
+            out.extend_from_slice(&[b'.', a, b, c, d, e, f]);
+        }
+    }
 }
 
 /// Appends a status, or `-`.
 pub(super) fn status(status: u16, out: &mut Vec<u8>) {
     match status {
         0 => out.push(b'-'),
-        status => padded(u64::from(status), 3, out),
+        status => three_digits(status, out),
     }
+}
+
+/// Appends the last three digits of `number`.
+pub(super) fn three_digits(number: u16, out: &mut Vec<u8>) {
+    let ([_, a], [b, c]) = (pair(u32::from(number / 100)), pair(u32::from(number)));
+    out.extend_from_slice(&[a, b, c]);
 }
 
 /// Appends an address.
 pub(super) fn ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            for (octet, end) in [(a, "."), (b, "."), (c, "."), (d, "")] {
-                decimal(u64::from(octet), out);
-                out.extend_from_slice(end.as_bytes());
-            }
-        }
+        IpAddr::V4(ip) => encode::ipv4(ip, out),
         // Writing to a vector does not fail.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
@@ -65,7 +95,7 @@ pub(super) fn ip(ip: IpAddr, out: &mut Vec<u8>) {
 /// Appends an address as it stands in front of a port.
 pub(super) fn host(address: IpAddr, out: &mut Vec<u8>) {
     match address {
-        IpAddr::V4(_) => ip(address, out),
+        IpAddr::V4(ip) => encode::ipv4(ip, out),
         IpAddr::V6(ip) => drop(write!(out, "[{ip}]")),
     }
 }
@@ -80,47 +110,39 @@ pub(super) fn socket(address: SocketAddr, out: &mut Vec<u8>) {
 /// Appends `2026-02-03T04:05:06.123456Z` for a time since 1970.
 pub(super) fn time(since: Duration, out: &mut Vec<u8>) {
     let (year, month, day) = date(since.as_secs() / DAY_SECONDS);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    digits(year, &mut text[0..4]);
-    digits(month, &mut text[5..7]);
-    digits(day, &mut text[8..10]);
-    clock(since, &mut text[11..19]);
-    digits(since.subsec_micros(), &mut text[20..26]);
-    out.extend_from_slice(&text);
+    let ([a, b], [c, d], [e, f], [g, h]) = (pair(year / 100), pair(year), pair(month), pair(day));
+    let [hours, minutes, seconds] = clock(since);
+    let ([i, j], [k, l], [m, n]) = (hours, minutes, seconds);
+    let micros = since.subsec_micros();
+    let ([o, p], [q, r], [s, t]) = (pair(micros / 10_000), pair(micros / 100), pair(micros));
+    out.extend_from_slice(&[
+        a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n, b'.', o, p, q, r,
+        s, t, b'Z',
+    ]);
 }
 
 /// Appends `03/Feb/2026:04:05:06 +0000` for a time since 1970.
 pub(super) fn common_time(since: Duration, out: &mut Vec<u8>) {
-    const MONTHS: [&[u8; 3]; 12] = [
-        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
-        b"Dec",
+    const MONTHS: [[u8; 3]; 12] = [
+        *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct",
+        *b"Nov", *b"Dec",
     ];
     let (year, month, day) = date(since.as_secs() / DAY_SECONDS);
-    let mut text = *b"00/Mon/0000:00:00:00 +0000";
-    digits(day, &mut text[0..2]);
-    text[3..6].copy_from_slice(MONTHS[(month as usize + 11) % 12]);
-    digits(year, &mut text[7..11]);
-    clock(since, &mut text[12..20]);
-    out.extend_from_slice(&text);
-}
-
-/// Fills `place` with the last digits of `number`.
-fn digits(number: u32, place: &mut [u8]) {
-    let mut rest = number;
-    for digit in place.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+    let ([a, b], [c, d], [e, f]) = (pair(day), pair(year / 100), pair(year));
+    let [x, y, z] = MONTHS[(month as usize + 11) % 12];
+    let [[g, h], [i, j], [k, l]] = clock(since);
+    out.extend_from_slice(&[
+        a, b, b'/', x, y, z, b'/', c, d, e, f, b':', g, h, b':', i, j, b':', k, l,
+    ]);
+    out.extend_from_slice(b" +0000");
 }
 
 const DAY_SECONDS: u64 = 24 * 3600;
 
-/// Fills the digits of `00:00:00`.
-fn clock(since: Duration, place: &mut [u8]) {
+/// Hours, minutes and seconds.
+fn clock(since: Duration) -> [[u8; 2]; 3] {
     let seconds = (since.as_secs() % DAY_SECONDS) as u32;
-    for (at, number) in [(0, seconds / 3600), (3, seconds / 60 % 60), (6, seconds % 60)] {
-        digits(number, &mut place[at..at + 2]);
-    }
+    [pair(seconds / 3600), pair(seconds / 60 % 60), pair(seconds % 60)]
 }
 
 /// Year, month and day of the day that is `days` after 1 January 1970, in the Gregorian calendar.
@@ -163,8 +185,12 @@ pub(super) fn word(text: &[u8], out: &mut Vec<u8>) {
 /// Bytes below `lowest` are escaped.
 fn escaped_but(text: &[u8], lowest: u8, out: &mut Vec<u8>) {
     let special = |byte: u8| (byte < lowest) | (byte > b'~') | (byte == b'"') | (byte == b'\\');
-    // All of it, without a branch per byte: almost no text needs an escape.
-    if !text.iter().fold(false, |any, &byte| any | special(byte)) {
+    // All of it, in blocks without a branch per byte: almost no text needs an escape.
+    let any = |block: &[u8; BLOCK]| block.iter().fold(false, |any, &byte| any | special(byte));
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut last = [b'x'; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    if !blocks.iter().fold(any(&last), |found, block| found | any(block)) {
         return out.extend_from_slice(text);
     }
     for &byte in text {
@@ -174,6 +200,9 @@ fn escaped_but(text: &[u8], lowest: u8, out: &mut Vec<u8>) {
         }
     }
 }
+
+/// Bytes that are looked at together: a register of SSE2.
+const BLOCK: usize = 16;
 
 /// The first hexadecimal digit of `byte`.
 pub(super) fn high(byte: u8) -> u8 {
@@ -187,14 +216,22 @@ pub(super) fn low(byte: u8) -> u8 {
 
 const HEX: [u8; 16] = *b"0123456789ABCDEF";
 
-/// Appends `number` in hexadecimal digits, all of them.
+/// Appends the 16 hexadecimal digits of `number`.
 pub(super) fn hexadecimal(number: u64, out: &mut Vec<u8>) {
-    let mut text = [0; 16];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        let digits = [high(byte), low(byte)];
-        pair.copy_from_slice(&digits.map(|digit| digit.to_ascii_lowercase()));
-    }
-    out.extend_from_slice(&text);
+    out.extend_from_slice(&eight_digits((number >> 32) as u32));
+    out.extend_from_slice(&eight_digits(number as u32));
+}
+
+/// The eight hexadecimal digits of `number`, all at once: a digit per byte, to which `0` is added,
+/// and the way from behind `9` to `a` where it is a letter.
+fn eight_digits(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + 6 * EACH) >> 4 & EACH;
+    (digits + u64::from(b'0') * EACH + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 /// Appends `"text"`, or `"-"` if there is none.

@@ -7,9 +7,9 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-const VISIBLE: [&str; 14] = [
-    "run", "check", "demo", "version", "status", "targets", "rules", "mode", "reload", "drain",
-    "upgrade", "keys", "events", "config",
+const VISIBLE: [&str; 15] = [
+    "run", "check", "demo", "doctor", "version", "status", "targets", "rules", "mode", "reload",
+    "drain", "upgrade", "keys", "events", "config",
 ];
 const NESTED: [&str; 10] = [
     "targets-register",
@@ -35,6 +35,7 @@ fn meaning(line: &str) -> Result<String, ErrorKind> {
         Command::Run(run) => format!("run {} {:?}", run.config.display(), run.log_format),
         Command::Check(check) => format!("check {} {:?}", check.config.display(), check.format),
         Command::Demo => "demo".into(),
+        Command::Doctor(it) => format!("doctor {} {:?}", it.config.display(), it.format),
         Command::Version => "version".into(),
         Command::Schema => "schema".into(),
         Command::Completions(completions) => format!("completions {:?}", completions.shell),

@@ -19,11 +19,14 @@ mod tests;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
-use crate::cli::ClientCommand;
+use hyper::Method;
+
+use crate::cli::{ClientCommand, Reach};
 use crate::config::Color;
 use crate::control::api::Problem;
+use crate::control::handle::Status;
 use crate::log;
-use connect::Client;
+use connect::{Client, Question};
 use look::Output;
 
 /// Exit status when something failed.
@@ -50,6 +53,16 @@ pub fn run(command: &ClientCommand) -> u8 {
             trouble.exit_status()
         }
     }
+}
+
+/// The status of the ringway that `reach` leads to.
+///
+/// # Errors
+/// Why there is none, in words.
+pub async fn status(reach: &Reach) -> Result<Status, String> {
+    let trouble = |trouble: Trouble| trouble.render(Color::Off).trim_end().to_owned();
+    let client = Client::new(reach, |_| None).map_err(trouble)?;
+    client.ask(Question::new(Method::GET, "/v1/status")).await.map_err(trouble)
 }
 
 async fn carry_out(command: &ClientCommand) -> Result<(), Trouble> {

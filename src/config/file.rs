@@ -76,6 +76,10 @@ pub(super) struct ControlApi {
     /// Default: none, and loopback addresses ask for no token.
     #[schemars(extend("examples" = ["/etc/ringway/token"]))]
     pub(super) token_file: Key<String>,
+    /// IP address and port where anybody may read /metrics, /healthz and /readyz, and nothing else.
+    /// Default: none; they are at the other doors too.
+    #[schemars(extend("examples" = ["0.0.0.0:9901"]))]
+    pub(super) metrics_address: Key<String>,
 }
 
 /// Kernel interface that moves the bytes.

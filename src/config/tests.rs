@@ -222,10 +222,12 @@ fn attributes_of_a_group_reach_the_model() {
 #[test]
 fn the_control_api_and_the_state_directory_reach_the_model() {
     let text = "[server]\nstate_dir = \"/s\"\n[server.control]\nsocket = \"/c\"\n\
-                address = \"10.0.0.1:9900\"\ntoken_file = \"/t\"\n";
+                address = \"10.0.0.1:9900\"\ntoken_file = \"/t\"\n\
+                metrics_address = \"[::]:9901\"\n";
     let server = parse(&(text.to_owned() + &listener("")), "t").unwrap().model.server;
     assert_eq!(server.state_dir, Some("/s".into()));
     let control = ControlApi {
+        metrics_address: Some("[::]:9901".parse().unwrap()),
         optional: false,
         socket: Some("/c".into()),
         address: Some("10.0.0.1:9900".parse().unwrap()),

@@ -227,6 +227,8 @@ impl Actor {
                 tokio::spawn(async move { reply.send(status.await) });
             }
             Question::Targets(group, reply) => drop(reply.send(self.targets(&group))),
+            Question::Measure(reply) => drop(reply.send(self.measure())),
+            Question::Ready(reply) => self.answer_ready(reply),
             Question::Effective(reply) => {
                 let (generation, config) = (self.generation, self.whole.clone());
                 drop(reply.send(Effective { generation, config }));
@@ -281,6 +283,7 @@ impl Actor {
         let now = Instant::now();
         self.take_over(now);
         self.tell_service(now);
+        self.logs.sweep();
         let over = self.listeners.forget(now);
         let mut changed = !over.is_empty();
         if changed {

@@ -13,7 +13,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::config::Diagnostic;
+use crate::exposition::Happened;
 use crate::overlay::Change;
+
+use super::measure::{Measure, Tale};
 
 pub use super::status::{
     Counts, GroupStatus, HealthFlips, ListenerStatus, RuleStatus, Status, TargetStatus,
@@ -37,6 +40,10 @@ pub(super) enum Question {
     Effective(oneshot::Sender<Effective>),
     /// The effective configuration as one TOML file.
     Export(oneshot::Sender<String>),
+    /// What there is to measure.
+    Measure(oneshot::Sender<Measure>),
+    /// Whether clients may be sent here, or why not.
+    Ready(oneshot::Sender<Result<(), String>>),
     /// Wait until nothing is in flight at these targets of a group.
     Drained(String, Vec<SocketAddr>, oneshot::Sender<()>),
     /// Stop as on SIGTERM.
@@ -71,6 +78,7 @@ pub struct Handle {
     questions: mpsc::Sender<Question>,
     orders: mpsc::Sender<Order>,
     events: broadcast::Sender<Event>,
+    tale: Arc<Tale>,
 }
 
 /// The actor has ended; so has, or will at once, the process.
@@ -214,7 +222,8 @@ impl Handle {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let (orders, given) = mpsc::channel(ORDERS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        (Self { questions, orders, events }, Inbox { questions: asked, orders: given })
+        let tale = Arc::default();
+        (Self { questions, orders, events, tale }, Inbox { questions: asked, orders: given })
     }
 
     /// Everything that an operator looks at.
@@ -315,8 +324,31 @@ impl Handle {
         self.events.receiver_count()
     }
 
+    /// What there is to measure.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub(super) async fn measure(&self) -> Result<Measure, Gone> {
+        self.ask(Question::Measure).await
+    }
+
+    /// Whether clients may be sent here: connections are taken, every worker's loop turns, and
+    /// the first health of the targets is known. If not, why.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn ready(&self) -> Result<Result<(), String>, Gone> {
+        self.ask(Question::Ready).await
+    }
+
+    /// How often what happened.
+    pub(super) fn happened(&self) -> Happened {
+        self.tale.read()
+    }
+
     /// Tells everyone who listens.
     pub(crate) fn tell(&self, event: Event) {
+        self.tale.note(&event);
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

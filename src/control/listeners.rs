@@ -4,16 +4,18 @@
 //! on the same address keeps its sockets. Each worker has a socket of its own; control keeps a
 //! duplicate of each, so that they can be handed to a new process.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Action, GroupIndex, Listener, Model, TargetGroup};
+use crate::metrics::{ListenerCounters, RuleCounters, Tally};
+use crate::model::{Action, GroupIndex, Listener, Model, Priority, TargetGroup};
 use crate::net;
 use crate::net::inherit::{self, Inherited};
-use crate::snapshot::{ListenerId, ListenerView, LogView};
+use crate::snapshot::{ListenerId, ListenerTallies, ListenerView, LogView};
 
 use super::logs::Logs;
 use super::start::StartError;
@@ -23,6 +25,8 @@ use super::start::StartError;
 pub(super) struct Listeners {
     slots: Vec<Option<Slot>>,
     generation: u32,
+    /// Number of workers, each of which counts apart.
+    workers: usize,
 }
 
 #[derive(Debug)]
@@ -30,10 +34,52 @@ struct Slot {
     key: Key,
     address: SocketAddr,
     view: Arc<ListenerView>,
+    tallies: Tallies,
     /// Duplicates of the workers' sockets; empty once the listener is removed.
     sockets: Vec<OwnedFd>,
     /// When a removed listener is forgotten.
     forgotten_at: Option<Instant>,
+}
+
+impl Slot {
+    /// From now on workers see the listener with these `settings`.
+    fn show(&mut self, settings: Listener, retired: bool, log: Option<Arc<LogView>>) {
+        let settings = Listener { address: self.address, ..settings };
+        let tallies = self.tallies.of(&settings);
+        let id = self.view.id;
+        self.view = Arc::new(ListenerView::new(id, settings, retired, log, tallies));
+    }
+}
+
+/// What is counted of a listener and its rules, for as long as there are such.
+#[derive(Debug)]
+struct Tallies {
+    workers: usize,
+    listener: Arc<Tally<ListenerCounters>>,
+    /// By priority; `None`: the default rule.
+    rules: HashMap<Option<Priority>, Arc<Tally<RuleCounters>>>,
+}
+
+impl Tallies {
+    fn new(workers: usize) -> Self {
+        Self { workers, listener: Arc::new(Tally::new(workers)), rules: HashMap::new() }
+    }
+
+    /// Those of the listener with these `settings`. Rules that are gone are forgotten.
+    fn of(&mut self, settings: &Listener) -> ListenerTallies {
+        let mut priorities: Vec<_> = settings.rules.iter().map(|rule| rule.priority).collect();
+        priorities.sort_unstable();
+        let ranks = priorities.into_iter().map(Some).chain([None]);
+        let mut before = std::mem::take(&mut self.rules);
+        let rules = ranks.map(|rank| {
+            let known = before.remove(&rank);
+            let tally = known.unwrap_or_else(|| Arc::new(Tally::new(self.workers)));
+            self.rules.insert(rank, tally.clone());
+            tally
+        });
+        let rules = rules.collect();
+        ListenerTallies { listener: self.listener.clone(), rules }
+    }
 }
 
 /// What a listener is known by.
@@ -80,6 +126,11 @@ pub(super) struct Orders {
 }
 
 impl Listeners {
+    /// None yet, for so many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self { workers, ..Self::default() }
+    }
+
     /// Opens what `model` asks for and is not open yet.
     ///
     /// # Errors
@@ -125,12 +176,13 @@ impl Listeners {
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.forgotten_at.is_some()) {
             let settings = relocate(&slot.view.settings, before, after);
             let log = slot.view.log.clone();
-            slot.view = view(slot.view.id, settings, slot.address, true, log);
+            slot.show(settings, true, log);
         }
         for (id, settings) in plan.kept {
             if let Some(slot) = &mut self.slots[id.slot as usize] {
                 let log = logs.view(&settings, slot.address);
-                slot.view = view(id, settings, slot.address, false, log);
+                debug_assert_eq!(slot.view.id, id, "kept listeners keep their place");
+                slot.show(settings, false, log);
             }
         }
         for opened in plan.opened {
@@ -150,10 +202,15 @@ impl Listeners {
             orders.listen.push((worker, id, socket));
         }
         let log = logs.view(&opened.settings, opened.address);
+        let mut tallies = Tallies::new(self.workers);
+        let key = Key::of(&opened.settings);
+        let settings = Listener { address: opened.address, ..opened.settings };
+        let own = tallies.of(&settings);
         let slot = Slot {
-            key: Key::of(&opened.settings),
+            key,
             address: opened.address,
-            view: view(id, opened.settings, opened.address, false, log),
+            view: Arc::new(ListenerView::new(id, settings, false, log, own)),
+            tallies,
             sockets,
             forgotten_at: None,
         };
@@ -236,16 +293,6 @@ fn relocate(listener: &Listener, before: &[TargetGroup], after: &[TargetGroup]) 
             .collect();
     }
     listener
-}
-
-fn view(
-    id: ListenerId,
-    settings: Listener,
-    address: SocketAddr,
-    retired: bool,
-    log: Option<Arc<LogView>>,
-) -> Arc<ListenerView> {
-    Arc::new(ListenerView::new(id, Listener { address, ..settings }, retired, log))
 }
 
 /// Opens a listener's sockets, one per worker at least; those that were handed over come first.

@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     writers: HashMap<LogSink, Arc<Writer>>,
+    /// Those that no listener names any more, while somebody may still write to them.
+    leaving: Vec<Arc<Writer>>,
 }
 
 /// What [`open`] has opened.
@@ -56,10 +58,21 @@ impl Logs {
 
     /// Lets go of what no listener writes to. Its thread ends with the last connection that does.
     pub(super) fn forget_unused(&mut self, listeners: &[Option<Arc<ListenerView>>]) {
-        self.writers.retain(|_, writer| {
+        let unused = self.writers.extract_if(|_, writer| {
             let logs = listeners.iter().flatten().filter_map(|listener| listener.log.as_ref());
-            logs.into_iter().any(|log| Arc::ptr_eq(&log.writer, writer))
+            !logs.into_iter().any(|log| Arc::ptr_eq(&log.writer, writer))
         });
+        self.leaving.extend(unused.map(|(_, writer)| writer));
+    }
+
+    /// Ends the threads of what nobody can write to any more. To be called now and then.
+    pub(super) fn sweep(&mut self) {
+        // Nobody else can get hold of what only we hold.
+        self.leaving.retain(|writer| Arc::strong_count(writer) > 1);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Writer>> {
+        self.writers.values().chain(&self.leaving)
     }
 
     /// The log of `listener`, which listens on `address`.
@@ -73,18 +86,17 @@ impl Logs {
     /// Opens all files anew.
     pub(super) fn reopen(&self) {
         tracing::info!("opening the access logs anew");
-        self.writers.values().for_each(|writer| writer.reopen());
+        self.all().for_each(|writer| writer.reopen());
     }
 
     /// Waits until everything is written that the workers, who have ended, have handed over.
     pub(super) async fn close(&self) {
-        let writers = || self.writers.values();
-        writers().for_each(|writer| writer.close());
+        self.all().for_each(|writer| writer.close());
         if !self.closes_within(CLOSE_MAX).await {
-            writers().for_each(|writer| writer.give_up());
+            self.all().for_each(|writer| writer.give_up());
             self.closes_within(GIVE_UP_MAX).await;
         }
-        for writer in writers() {
+        for writer in self.all() {
             let (place, lines) = (writer.sink(), writer.lines());
             if !writer.is_closed() {
                 tracing::error!(%place, "the end of the access log could not be written in time");
@@ -96,7 +108,7 @@ impl Logs {
 
     async fn closes_within(&self, limit: Duration) -> bool {
         let closed = async {
-            while !self.writers.values().all(|writer| writer.is_closed()) {
+            while !self.all().all(|writer| writer.is_closed()) {
                 tokio::time::sleep(LOOK).await;
             }
         };

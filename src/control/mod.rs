@@ -15,8 +15,10 @@ pub mod handle;
 mod kept;
 mod listeners;
 mod logs;
+mod measure;
 mod news;
 pub mod probe;
+mod ready;
 mod registry;
 mod service;
 mod start;
@@ -64,8 +66,8 @@ pub use start::StartError;
 const PROBE_RESULTS_MAX: usize = 1024;
 
 /// Threads for what waits for the disk or computes for long: one for the order under way, one for
-/// exports and for freeing what is large.
-const BLOCKING_THREADS_MAX: usize = 2;
+/// exports and for freeing what is large, one for a scrape of metrics, one for a minute's.
+const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
@@ -152,7 +154,7 @@ async fn start_actor(
     let ground = start::survey(&model.server)?;
     let now = Instant::now();
     let mut inherited = Inherited::from_environment();
-    let mut listeners = Listeners::default();
+    let mut listeners = Listeners::new(ground.workers);
     let mut logs = Logs::default();
     logs.add(logs::open(logs.missing(&model))?);
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
@@ -161,7 +163,7 @@ async fn start_actor(
     }
     let groups = (&[][..], model.target_groups.as_slice());
     let orders = listeners.carry_out(plan, groups, &logs, model.server.drain_timeout, now);
-    let mut registry = Registry::default();
+    let mut registry = Registry::new(ground.workers);
     // Targets that are new at the start are no news.
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
     let (handle, inbox) = Handle::new();

@@ -61,6 +61,14 @@ pub struct ProbeResult {
     pub schedule: u64,
 }
 
+/// Probes `target` once, as `check` says; for whoever asks apart from all schedules.
+///
+/// # Errors
+/// When the probe could not be made for want of files, ports or memory of our own.
+pub async fn once(target: SocketAddr, check: &HealthCheck) -> std::io::Result<Probe> {
+    attempt::probe(target, check).await
+}
+
 /// Probes targets until it is dropped, which closes every probe in flight.
 ///
 /// Belongs on the control thread: [`Prober::set`] needs the tokio runtime whose tasks do the

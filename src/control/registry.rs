@@ -3,6 +3,7 @@
 //! group alone is in `group`.
 
 mod group;
+mod slots;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -10,21 +11,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::health::{Probe, State, Transition};
+use crate::metrics::Tally;
 use crate::model::{HealthCheck, Model};
-use crate::snapshot::{GroupId, GroupView, Load, TargetId};
+use crate::snapshot::{GroupBase, GroupId, GroupView, Load, TargetId};
 
 use super::probe::ProbeKey;
 
 pub(super) use group::{Entry, Group};
 
-use group::Slots;
+use slots::Slots;
 
 /// All target groups, draining targets included.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     groups: HashMap<Arc<str>, Group>,
     slots: Slots,
-    next_group: u32,
+    group_slots: Slots,
+    /// Number of workers, each of which counts apart.
+    workers: usize,
 }
 
 /// A target's change of state.
@@ -45,6 +49,11 @@ pub(super) struct Elapsed {
 }
 
 impl Registry {
+    /// A registry that knows nothing yet, for so many workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self { workers, ..Self::default() }
+    }
+
     /// Makes this the registry of `model`: registers, deregisters, and keeps what stays. Groups
     /// that `in_use` does not name get no traffic and no probes.
     pub(super) fn apply(
@@ -67,15 +76,18 @@ impl Registry {
         for settings in &model.target_groups {
             let name = settings.name.as_str();
             if !self.groups.contains_key(name) {
-                let id = GroupId(self.next_group);
-                self.next_group += 1;
-                self.groups.insert(name.into(), Group::new(id, settings));
+                let (slot, generation) = self.group_slots.take();
+                let id = GroupId { slot, generation };
+                let tally = Arc::new(Tally::new(self.workers));
+                let base = GroupBase { id, turn: Arc::default(), tally };
+                self.groups.insert(name.into(), Group::new(base, settings));
             }
-            let used = in_use.contains(name);
+            let (used, workers) = (in_use.contains(name), self.workers);
             if let Some((name, (group, slots))) = self.entry(name)
                 && !group.is(settings, used)
             {
-                group.apply(settings, used, now, slots, &mut |target, transition| {
+                let places = &mut || slots.target(workers);
+                group.apply(settings, used, now, places, &mut |target, transition| {
                     changes.push(Change { group: name.clone(), target, transition });
                 });
             }
@@ -121,12 +133,15 @@ impl Registry {
             elapsed.changed |= group.eject(now);
             let gone = group.collect_gone(now);
             for (target, id) in gone {
-                self.slots.free.push(id.slot);
+                self.slots.put_back(id.slot);
                 elapsed.gone.push((name.clone(), target, id));
             }
             elapsed.changed |= group.end_ramps(now);
         }
-        self.groups.retain(|_, group| group.registered || !group.targets.is_empty());
+        let is_over = |group: &Group| !group.registered && group.targets.is_empty();
+        let over = self.groups.values().filter(|group| is_over(group));
+        over.for_each(|group| self.group_slots.put_back(group.base.id.slot));
+        self.groups.retain(|_, group| !is_over(group));
         elapsed
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{Draining, Mailbox, Message, Report};
-use crate::metrics::{Counter, Counters, Latencies, Totals};
+use crate::metrics::{Counter, Counters, Totals};
 use crate::snapshot::{ListenerId, Snapshot, TargetId};
 
 use super::handle::Counts;
@@ -14,6 +14,8 @@ use super::listeners::Placed;
 
 /// Longest wait for a worker's answer. One that needs longer is stuck; the change goes on.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a worker to say that it is alive.
+const ALIVE_MAX: Duration = Duration::from_secs(1);
 /// Time that workers get beyond the drain timeout before the process ends without them.
 const END_GRACE: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,24 @@ impl Pool {
     /// What each counts on for as long as its loop turns.
     pub(super) fn beats(&self) -> Vec<Arc<Counter>> {
         self.0.iter().map(|worker| worker.beat.clone()).collect()
+    }
+
+    /// What each counts.
+    pub(super) fn counters(&self) -> Vec<Arc<Counters>> {
+        self.0.iter().map(|worker| worker.counters.clone()).collect()
+    }
+
+    /// Asks whether every worker's loop turns; resolves to the first that does not say so in time.
+    pub(super) fn are_alive(&self) -> impl Future<Output = Result<(), usize>> + Send + use<> {
+        let asked = self.ask(Message::Report);
+        async {
+            let by = tokio::time::Instant::now() + ALIVE_MAX;
+            for (worker, answer) in asked.into_iter().enumerate() {
+                let answer = tokio::time::timeout_at(by, answer).await;
+                answer.ok().and_then(Result::ok).ok_or(worker)?;
+            }
+            Ok(())
+        }
     }
 
     /// Mails `snapshot`; what it returns resolves once every worker acts on it: to whether they
@@ -79,21 +99,19 @@ impl Pool {
         }
     }
 
-    /// Asks what each worker has counted, and for all latencies.
-    pub(super) fn reports(&self) -> impl Future<Output = (Vec<Counts>, Latencies)> + Send + use<> {
+    /// Asks what each worker has counted.
+    pub(super) fn reports(&self) -> impl Future<Output = Vec<Counts>> + Send + use<> {
         let asked = self.ask(Message::Report);
         let counters: Vec<_> = self.0.iter().map(|worker| worker.counters.clone()).collect();
         async move {
-            let mut latencies = Latencies::default();
             let mut counts = Vec::with_capacity(counters.len());
             for (counters, report) in counters.iter().zip(asked) {
                 let answer = tokio::time::timeout(ANSWER_MAX, report).await;
                 let report = answer.ok().and_then(Result::ok).unwrap_or_else(Report::default);
-                latencies.add(&report.latencies);
                 let totals = Totals::of([counters.as_ref()]);
                 counts.push(count(report.open_connections, &totals));
             }
-            (counts, latencies)
+            counts
         }
     }
 

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Moment;
+
 /// Resolution of every time limit. A limit is kept for at least its time, and at most this longer.
 pub const TICK: Duration = Duration::from_millis(100);
 
@@ -29,7 +31,7 @@ struct Table {
     /// Ticks since `started`.
     now: Cell<u32>,
     /// The last tick, on the monotonic clock and as time since 1970.
-    ticked: Cell<(Instant, Duration)>,
+    ticked: Cell<(Moment, Duration)>,
     draining: Cell<bool>,
     /// From when on idle waits end.
     idle_until: Cell<u32>,
@@ -71,7 +73,7 @@ impl Alarms {
         let table = Table {
             started,
             now: Cell::new(0),
-            ticked: Cell::new((started, Duration::ZERO)),
+            ticked: Cell::new((Moment::now(), Duration::ZERO)),
             draining: Cell::new(false),
             idle_until: Cell::new(NEVER),
             slots: RefCell::default(),
@@ -96,13 +98,12 @@ impl Alarms {
 
     /// Brings the clock up to date and wakes what is due. To be called every [`TICK`].
     pub fn tick(&self) {
-        let instant = Instant::now();
         if self.0.now.get() < CUT {
-            let ticks = (instant - self.0.started).as_millis() / TICK.as_millis();
+            let ticks = self.0.started.elapsed().as_millis() / TICK.as_millis();
             self.0.now.set(u32::try_from(ticks).unwrap_or(CUT).min(CUT));
         }
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.0.ticked.set((instant, epoch.unwrap_or_default()));
+        self.0.ticked.set((Moment::now(), epoch.unwrap_or_default()));
         let now = self.0.now.get();
         let idle_ends = now >= self.0.idle_until.get();
         self.wake(|deadline| deadline <= now || (idle_ends && deadline != NEVER));
@@ -164,14 +165,11 @@ impl Alarms {
         self.0.ticked.get().1.as_secs()
     }
 
-    /// `instant` as time since 1970, by how the two clocks stood at the last tick.
+    /// `moment` as time since 1970, by how the two clocks stood at the last tick.
     #[must_use]
-    pub fn since_epoch(&self, instant: Instant) -> Duration {
+    pub fn since_epoch(&self, moment: Moment) -> Duration {
         let (ticked, epoch) = self.0.ticked.get();
-        match instant.checked_duration_since(ticked) {
-            Some(after) => epoch + after,
-            None => epoch.saturating_sub(ticked - instant),
-        }
+        (epoch + moment.since(ticked)).saturating_sub(ticked.since(moment))
     }
 
     fn wake(&self, due: impl Fn(u32) -> bool) {
@@ -382,15 +380,17 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_told_as_time_since_1970() {
+    fn moments_are_told_as_time_since_1970() {
         let alarms = Alarms::new();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let told = alarms.since_epoch(Instant::now());
+        let told = alarms.since_epoch(Moment::now());
         assert!(told.abs_diff(now) < Duration::from_secs(5), "{told:?} {now:?}");
         let (tick, epoch) = alarms.0.ticked.get();
         let second = Duration::from_secs(1);
-        assert_eq!(alarms.since_epoch(tick + second), epoch + second);
-        assert_eq!(alarms.since_epoch(tick - second), epoch - second);
+        let later = tick.after(second);
+        assert_eq!(alarms.since_epoch(later), epoch + second);
+        alarms.0.ticked.set((later, epoch));
+        assert_eq!(alarms.since_epoch(tick), epoch - second);
     }
 
     #[test]

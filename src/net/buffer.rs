@@ -203,6 +203,13 @@ impl Buffers {
         buffer.unwrap_or_else(|| Buffer::with_room(room))
     }
 
+    /// Room of the buffers that wait to be lent, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let kept = self.kept.borrow();
+        kept.iter().flat_map(|stock| &stock.buffers).map(|it| HEADROOM_BYTES + it.capacity()).sum()
+    }
+
     /// Frees the buffers that have not been lent since the last call.
     pub fn trim(&self) {
         for stock in self.kept.borrow_mut().iter_mut() {

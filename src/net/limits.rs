@@ -1,6 +1,10 @@
-//! Limits of the process that a proxy runs into, and the memory that it should give back.
+//! Limits of the process that a proxy runs into, the memory that it should give back, and the room
+//! on a disk.
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Raises the soft limit of open files to the hard limit and returns it.
 ///
@@ -47,4 +51,29 @@ pub fn refuse_huge_pages() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// What a file system has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that an ordinary user may still write.
+    pub bytes: u64,
+    /// Whether it is mounted for reading only.
+    pub read_only: bool,
+}
+
+/// What the file system that holds `path` has left.
+///
+/// # Errors
+/// What the kernel says, as for a path that does not exist.
+pub fn room(path: &Path) -> io::Result<Room> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all-zero bytes are a valid statvfs.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte and `found` is a valid, writable statvfs.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let read_only = found.f_flag & libc::ST_RDONLY != 0;
+    Ok(Room { bytes: found.f_bavail.saturating_mul(found.f_frsize), read_only })
 }

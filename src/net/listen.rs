@@ -51,13 +51,25 @@ pub fn address_of(socket: &OwnedFd) -> io::Result<SocketAddr> {
 /// # Errors
 /// What the kernel says to a socket that wants the address for itself.
 pub fn probe(address: SocketAddr) -> io::Result<()> {
+    bind_alone(address)?.listen(1)
+}
+
+/// Fails where [`probe`] does, but never listens, so that no client can meet it.
+///
+/// # Errors
+/// What the kernel says to a socket that wants the address for itself.
+pub fn try_address(address: SocketAddr) -> io::Result<()> {
+    bind_alone(address).map(drop)
+}
+
+fn bind_alone(address: SocketAddr) -> io::Result<Raw> {
     let socket = Raw::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1)
+    Ok(socket)
 }
 
 /// A listening socket on a worker's ring.

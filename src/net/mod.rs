@@ -26,11 +26,11 @@ pub use buffer::{
     BODY_BUFFER_BYTES, BULK_BUFFER_BYTES, Buffer, Buffers, HEAD_BUFFER_BYTES, HEADROOM_BYTES,
     TUNNEL_BUFFER_BYTES,
 };
-pub use clock::monotonic_micros;
+pub use clock::{Moment, monotonic_micros};
 pub use connect::connect;
 pub use contain::contain;
 pub use doorbell::{Bell, Doorbell, Listening};
-pub use listen::{Acceptor, address_of, bind, probe};
+pub use listen::{Acceptor, address_of, bind, probe, try_address};
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
 

@@ -117,6 +117,14 @@ impl std::fmt::Display for Unusable {
     }
 }
 
+impl Unusable {
+    /// What the kernel said, as a number of `errno.h`.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+}
+
 impl std::error::Error for Unusable {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
@@ -137,6 +145,24 @@ pub fn probe(driver: Driver) -> Result<(Engine, Option<Unusable>), Unusable> {
         Err(unusable) if driver == Driver::Auto => Ok((Engine::Epoll, Some(unusable))),
         Err(unusable) => Err(unusable),
     }
+}
+
+/// Features of the rings that this kernel makes, by the names of its header without
+/// `IORING_FEAT_`; none where a ring cannot be made.
+#[must_use]
+pub fn features() -> Vec<&'static str> {
+    let Ok(ring) = IoUring::new(8) else { return Vec::new() };
+    let offered = ring.params();
+    let all = [
+        ("NODROP", offered.is_feature_nodrop()),
+        ("SUBMIT_STABLE", offered.is_feature_submit_stable()),
+        ("FAST_POLL", offered.is_feature_fast_poll()),
+        ("EXT_ARG", offered.is_feature_ext_arg()),
+        ("NATIVE_WORKERS", offered.is_feature_native_workers()),
+        ("RSRC_TAGS", offered.is_feature_resource_tagging()),
+        ("CQE_SKIP", offered.is_feature_skip_cqe_on_success()),
+    ];
+    all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
 }
 
 fn best_ring() -> Result<Engine, Unusable> {

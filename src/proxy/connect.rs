@@ -64,10 +64,14 @@ pub(super) async fn connect(
     match result {
         Ok(socket) => {
             local.counters.target_connections.add(1);
+            group.tally.of(local.index).connections.add(1);
+            target.tally.of(local.index).connections.add(1);
             Ok((socket, false))
         }
         Err(error) => {
             local.counters.target_connection_errors.add(1);
+            group.tally.of(local.index).connect_errors.add(1);
+            target.tally.of(local.index).connect_errors.add(1);
             target.load.failed();
             local.pools.complain(group, target, &error, alarm.now());
             Err(ErrorKind::of_connect(&error))

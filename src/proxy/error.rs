@@ -66,6 +66,30 @@ pub struct Row {
 }
 
 impl ErrorKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 20] = [
+        Self::HttpRequestError,
+        Self::HttpRequestUriTooLong,
+        Self::HttpRequestDenied,
+        Self::HttpTransferCodingUnsupported,
+        Self::HttpVersionUnsupported,
+        Self::ForwardedForTooLong,
+        Self::HttpRequestTimeout,
+        Self::ClientClosed,
+        Self::ProxyProtocolError,
+        Self::RedirectTooLong,
+        Self::DestinationUnavailable,
+        Self::ConnectionRefused,
+        Self::ConnectionTimeout,
+        Self::ConnectionTerminated,
+        Self::HttpResponseTimeout,
+        Self::ConnectionReadTimeout,
+        Self::DeregistrationDelay,
+        Self::HttpResponseIncomplete,
+        Self::HttpProtocolError,
+        Self::HttpResponseHeaderSectionSize,
+    ];
+
     /// The table.
     #[must_use]
     pub fn row(self) -> Row {
@@ -202,6 +226,15 @@ mod tests {
         for (kind, status, closes) in rows {
             assert_eq!((kind.row().status, kind.row().closes), (status, closes), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn kinds_are_numbered_in_their_order_and_each_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = ErrorKind::ALL.iter().map(|kind| kind.row().name).collect();
+        assert!((0..).zip(ErrorKind::ALL).all(|(number, kind)| number == kind as usize));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ErrorKind::ALL.len());
     }
 
     #[test]

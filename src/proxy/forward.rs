@@ -83,7 +83,8 @@ impl Exchange<'_> {
         }
         let result = self.try_targets(group, &binding, asked, &mut outgoing).await;
         self.client.alarm.tag(Tag::NONE);
-        self.local.record(group.id, self.scratch.record.ends() - began);
+        let took = self.scratch.record.ends().since(began);
+        group.tally.of(self.local.index).duration.record(took);
         let whole = outgoing.body.is_done();
         self.local.buffers.put(outgoing.bytes);
         if whole && !self.scratch.rest.is_empty() {
@@ -185,7 +186,7 @@ impl Exchange<'_> {
             let fresh = again.is_begun();
             let connected = connect::connect(group, target, fresh, alarm, self.local).await;
             if let Ok((_, false)) = connected {
-                self.scratch.record.mark(|times| &times.connected);
+                self.scratch.record.connects();
             }
             let (socket, reused) = match connected {
                 Ok(connected) => connected,

@@ -17,12 +17,12 @@ use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
 use super::error::ErrorKind;
-use super::local::{Counted, Local};
+use super::local::Local;
 use super::proxied;
 use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
 use super::respond::{Own, Page};
-use super::{headers, sticky, tunnel};
+use super::{headers, sticky, tallies, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -41,7 +41,10 @@ pub(super) struct Client {
     pub(super) listener: ListenerId,
     /// Tick of the accept.
     pub(super) opened: u32,
-    _counted: Counted,
+    /// A random number for it, once somebody has asked; 0 before.
+    number: Cell<u64>,
+    /// Where it is counted.
+    local: Rc<Local>,
 }
 
 impl Client {
@@ -52,7 +55,26 @@ impl Client {
         local: &Rc<Local>,
     ) -> Self {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
-        Self { socket, alarm, peer, listener, opened, _counted: local.count() }
+        local.enters(listener);
+        let number = Cell::default();
+        Self { socket, alarm, peer, listener, opened, number, local: local.clone() }
+    }
+
+    /// A number that no other connection has, the same on every call.
+    pub(super) fn number(&self) -> u128 {
+        if self.number.get() == 0 {
+            self.number.set(self.local.random() | 1);
+        }
+        let high = self.number.get();
+        // Spreads the same number once more; the odd factor is that of the golden ratio.
+        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.local.leaves(self.listener);
     }
 }
 
@@ -144,7 +166,7 @@ async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Loca
     }
     drop(upgrade.load);
     let log = record.log.take();
-    record::complete(record, client, log.as_deref(), local).await;
+    record::complete(record, client, None, log.as_deref(), local).await;
 }
 
 fn listener_settings<R>(
@@ -204,8 +226,11 @@ async fn exchange(
         Err(NoRequest::Ended) => return Outcome::Closed,
         Err(NoRequest::Refused(kind)) => exchange.refuse_unread(kind).await,
     };
-    if !matches!(outcome, Outcome::Upgraded(_)) {
-        record::complete(&scratch.record, client, listener.log.as_deref(), local).await;
+    if let Outcome::Upgraded(upgrade) = &outcome {
+        tallies::answer(&upgrade.record, listener, local);
+    } else {
+        let log = listener.log.as_deref();
+        record::complete(&scratch.record, client, Some(listener), log, local).await;
     }
     outcome
 }
@@ -238,8 +263,8 @@ impl Exchange<'_> {
             Method::Connect => return self.refuse(ErrorKind::HttpRequestError).await,
             _ => {}
         }
-        let Routed { action, priority } = self.listener.router.route(&self.request());
-        self.scratch.record.routed(priority, action);
+        let Routed { action, priority, rank } = self.listener.router.route(&self.request());
+        self.scratch.record.routed(priority, Some(rank), action);
         let snapshot = self.snapshot;
         if !matches!(action, Action::Forward(_)) {
             self.trace();

@@ -3,22 +3,20 @@
 //! Everything here belongs to one thread. No borrow of it lives across an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::log_writer::Pens;
-use crate::metrics::{Counters, Latencies};
+use crate::metrics::Counters;
 use crate::net::ring::Engine;
 use crate::net::{Alarms, Buffer, Buffers, Pipes};
-use crate::snapshot::{GroupId, Snapshot};
+use crate::snapshot::{GroupId, ListenerId, Snapshot};
 
 use super::http::Scratch;
 use super::pool::{Pools, Share};
 use super::respond::DateLine;
+use super::tallies::Tallies;
 
 /// Most scratch areas kept for later; one is in use per exchange in flight.
 const SCRATCH_KEPT_MAX: usize = 1024;
@@ -32,6 +30,8 @@ const ACCEPT_QUIET_TICKS: u32 = 100;
 
 /// One worker's own things.
 pub struct Local {
+    /// Number of the worker.
+    pub(super) index: usize,
     /// Time limits and the coarse clock.
     pub alarms: Alarms,
     /// Buffers.
@@ -48,8 +48,6 @@ pub struct Local {
     pub engine: Engine,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
-    /// Makes numbers for connections.
-    names: RandomState,
     snapshot: RefCell<Rc<Held>>,
     scratch: RefCell<Vec<Scratch>>,
     /// Fewest scratch areas kept since the last trim: that many were not needed.
@@ -57,7 +55,8 @@ pub struct Local {
     random: RefCell<fastrand::Rng>,
     /// Tick before which no further warning about accepting is logged.
     accept_quiet_until: Cell<u32>,
-    latencies: RefCell<Latencies>,
+    /// Where its counts of listeners, groups and targets go.
+    pub(super) tallies: RefCell<Tallies>,
     /// By group: how many responses in a row were small, at most [`SMALL_RESPONSES_MIN`].
     small_responses: RefCell<Vec<u8>>,
 }
@@ -74,11 +73,8 @@ impl Deref for Held {
     }
 }
 
-/// One client connection of a worker; counts until it is dropped.
-pub(super) struct Counted(Rc<Local>);
-
 impl Local {
-    /// The things of a new worker on `engine`, which acts on `snapshot`.
+    /// The things of the new worker that has this `share`, on `engine`, which acts on `snapshot`.
     #[must_use]
     pub fn new(
         engine: Engine,
@@ -87,7 +83,10 @@ impl Local {
         pens: Pens,
         share: Share,
     ) -> Self {
+        let index = share.worker;
+        let tallies = RefCell::new(Tallies::new(index, &snapshot));
         Self {
+            index,
             alarms: Alarms::new(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
@@ -95,14 +94,13 @@ impl Local {
             pens,
             counters,
             engine,
-            names: RandomState::new(),
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),
             scratch_spare: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             accept_quiet_until: Cell::new(0),
-            latencies: RefCell::default(),
+            tallies,
             small_responses: RefCell::default(),
         }
     }
@@ -117,6 +115,7 @@ impl Local {
     /// that are gone.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.retain_targets_of(&snapshot);
+        self.tallies.borrow_mut().adopt(&snapshot);
         *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
     }
 
@@ -129,7 +128,7 @@ impl Local {
     /// An empty buffer for a response of `group`, of the size that its last ones needed: large ones
     /// that wait for small responses walk through memory that is not in cache.
     pub(super) fn response_buffer(&self, group: GroupId) -> Buffer {
-        match self.small_responses.borrow().get(group.0 as usize) {
+        match self.small_responses.borrow().get(group.slot as usize) {
             Some(&SMALL_RESPONSES_MIN) => self.buffers.head(),
             _ => self.buffers.body(),
         }
@@ -138,7 +137,7 @@ impl Local {
     /// Notes whether a response of `group` was `small` enough for a head buffer.
     pub(super) fn note_response(&self, group: GroupId, small: bool) {
         let mut known = self.small_responses.borrow_mut();
-        let group = group.0 as usize;
+        let group = group.slot as usize;
         if known.len() <= group {
             known.resize(group + 1, 0);
         }
@@ -148,30 +147,19 @@ impl Local {
         };
     }
 
-    /// A number for a client connection that accepted in the tick `opened` has `peer`: the same on
-    /// every call, and no other connection's.
-    pub(super) fn connection_number(&self, peer: SocketAddr, opened: u32) -> u128 {
-        let high = self.names.hash_one((peer, opened));
-        // Spreads the same number once more; the odd factor is that of the golden ratio.
-        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        u128::from(high) << 64 | u128::from(low)
+    /// Counts a client connection of `listener`; whoever accepted it has counted it for the worker.
+    pub(super) fn enters(&self, listener: ListenerId) {
+        if let Some(counters) = self.tallies.borrow().listener(listener) {
+            counters.accepted.add(1);
+        }
     }
 
-    /// Notes how long an exchange with a target of `group` took.
-    pub(super) fn record(&self, group: GroupId, latency: Duration) {
-        self.latencies.borrow_mut().record(group.0, latency);
-    }
-
-    /// What has been noted so far.
-    #[must_use]
-    pub fn latencies(&self) -> Latencies {
-        self.latencies.borrow().clone()
-    }
-
-    /// Holds the place of a client connection, which whoever accepted it has counted.
-    #[must_use]
-    pub(super) fn count(self: &Rc<Self>) -> Counted {
-        Counted(self.clone())
+    /// A client connection of `listener` has ended.
+    pub(super) fn leaves(&self, listener: ListenerId) {
+        if let Some(counters) = self.tallies.borrow().listener(listener) {
+            counters.closed.add(1);
+        }
+        self.counters.open.leave();
     }
 
     /// Client connections open now.
@@ -211,11 +199,5 @@ impl Local {
         if kept.len() < SCRATCH_KEPT_MAX {
             kept.push(scratch);
         }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.counters.open.leave();
     }
 }

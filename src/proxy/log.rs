@@ -1,11 +1,11 @@
 //! From the record of an exchange to its line in the access log.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::access_log::{self, Asked, Bytes, Entry, Protocol, Reason, Spans, Try};
 use crate::model::{Mode, Overflow};
-use crate::net::Tag;
+use crate::net::{Moment, Tag};
 use crate::snapshot::LogView;
 
 use super::http::Client;
@@ -44,7 +44,7 @@ fn with_entry(
     let text = record.text.borrow();
     let given_up = record.given_up.borrow();
     let times = &record.times;
-    let ended = times.ended.get().unwrap_or_else(Instant::now);
+    let ended = times.ended.get().unwrap_or_else(Moment::now);
     let first = times.first.get().unwrap_or(ended);
     let target_status = record.target_status.get();
     let row = record.error.get().map(|kind| kind.row());
@@ -53,7 +53,7 @@ fn with_entry(
         protocol: protocol(record),
         client: client.peer,
         local: local_ip(client, log),
-        connection: local.connection_number(client.peer, client.opened),
+        connection: client.number(),
         created: local.alarms.since_epoch(first),
         ended: local.alarms.since_epoch(ended),
         spans: spans(times, first, ended),
@@ -93,16 +93,15 @@ fn local_ip(client: &Client, log: &LogView) -> IpAddr {
     }
 }
 
-fn spans(times: &Times, first: Instant, ended: Instant) -> Spans {
-    let between =
-        |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+fn spans(times: &Times, first: Moment, ended: Moment) -> Spans {
+    let between = |from: Option<Moment>, to: Option<Moment>| Some(to?.since(from?));
     let (sent, answered) = (times.sent.get(), times.answered.get());
     Spans {
         request: between(Some(first), sent),
         connect: between(times.connecting.get(), times.connected.get()),
         target: between(sent, answered),
         response: between(answered, times.started.get()),
-        whole: ended.saturating_duration_since(first),
+        whole: ended.since(first),
     }
 }
 

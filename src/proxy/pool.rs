@@ -110,6 +110,15 @@ impl Pools {
         }
     }
 
+    /// Tells how many connections to each target wait to be used.
+    pub fn each_idle(&self, mut tell: impl FnMut(TargetId, usize)) {
+        for pool in self.pools.borrow().iter() {
+            if let Some(target) = pool.target {
+                tell(target, pool.idle.len());
+            }
+        }
+    }
+
     /// Closes what has been unused for too long and what targets have closed.
     pub fn sweep(&self, now: u32) {
         for pool in self.pools.borrow_mut().iter_mut() {

@@ -38,6 +38,7 @@ pub(super) async fn read_request(
             let listener = snapshot.listener(client.listener).ok_or(NoRequest::Ended)?;
             if scanned == 0 {
                 record.begin(Mode::L7, listener.log.is_some());
+                record.listener.set(Some(client.listener));
             }
             let mitigation = listener.settings.http.desync_mitigation;
             let bytes = input.filled();

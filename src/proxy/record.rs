@@ -8,19 +8,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::access_log::{ActionKind, Matched, Try};
 use crate::http1::HeadError;
 use crate::http1::classify::{self, Classification};
 use crate::message::{FieldKind, Request, RequestHead, Span, Version};
 use crate::model::{Action, Mode, Priority};
-use crate::snapshot::{GroupId, GroupView, LogView, TargetId, TargetView};
+use crate::net::Moment;
+use crate::snapshot::{
+    GroupId, GroupView, ListenerId, ListenerView, LogView, TargetId, TargetView,
+};
 
 use super::error::ErrorKind;
 use super::http::Client;
 use super::local::Local;
+use super::tallies;
 
 /// Longest user agent that is kept, in bytes (AWS: 8 KB), and longest referrer.
 const AGENT_BYTES_MAX: usize = 8 * 1024;
@@ -33,20 +38,38 @@ pub(super) struct Record {
     detailed: Cell<bool>,
     /// At which layer it was; `None` before anything began.
     pub(super) mode: Option<Mode>,
+    facts: Facts,
+    /// Targets that were tried before the last, in order.
+    pub(super) given_up: RefCell<Vec<Try>>,
+    /// What was asked for; only in a detailed record.
+    pub(super) text: RefCell<Text>,
+    /// The log that the line goes to, of what may outlive the snapshot that it began with.
+    pub(super) log: RefCell<Option<Arc<LogView>>>,
+}
+
+/// What is forgotten at once; a record lends it as its own.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
     /// When what happened.
     pub(super) times: Times,
+    /// The listener that it came by.
+    pub(super) listener: Cell<Option<ListenerId>>,
     /// What decided.
     pub(super) matched: Cell<Matched>,
+    /// Place of the rule that decided, among those of its listener.
+    pub(super) rank: Cell<Option<u32>>,
     /// What it decided.
     pub(super) action: Cell<Option<ActionKind>>,
     /// The target group that the request was for.
     pub(super) group: Cell<Option<GroupId>>,
+    /// Whether it used all its targets, for want of healthy ones.
+    pub(super) fails_open: Cell<bool>,
     /// The target that was tried last; its status is in `target_status`.
     pub(super) target: Cell<Option<(TargetId, SocketAddr)>>,
-    /// Targets that were tried before it, in order.
-    pub(super) given_up: RefCell<Vec<Try>>,
     /// Status that the client was sent; 0: none.
     pub(super) status: Cell<u16>,
+    /// Whether that was not a target's.
+    pub(super) is_own: Cell<bool>,
     /// Status that the target sent last; 0: none.
     pub(super) target_status: Cell<u16>,
     /// Bytes from the client, heads included, as far as they were read for this exchange. Of a
@@ -56,37 +79,47 @@ pub(super) struct Record {
     pub(super) sent: Cell<u64>,
     /// Why it did not end well.
     pub(super) error: Cell<Option<ErrorKind>>,
-    /// How the request head deviates from the standard.
+    /// Whether the request head breaks a rule of the standard.
+    pub(super) is_noncompliant: Cell<bool>,
+    /// How the request head deviates from the standard; only in a detailed record.
     pub(super) class: Cell<Option<Classification>>,
     /// Bytes of the request head, and of the head of the response.
     pub(super) received_head: Cell<u64>,
     pub(super) sent_head: Cell<u64>,
-    /// What was asked for; only in a detailed record.
-    pub(super) text: RefCell<Text>,
-    /// The log that the line goes to, of what may outlive the snapshot that it began with.
-    pub(super) log: RefCell<Option<Arc<LogView>>>,
+    /// Whether it was counted, but for bytes and errors.
+    pub(super) is_counted: Cell<bool>,
+    /// Bytes in both directions that were counted.
+    pub(super) counted_bytes: Cell<(u64, u64)>,
 }
 
-/// When what happened. Only `head` and `ended` are noted in a record that is not detailed, and they
-/// only where the request is forwarded.
+impl Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// When what happened. In a record that is not detailed, only `ended` and what
+/// [`Record::target_time`] needs are noted, and they only where the request is forwarded.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     /// The first byte of the request was read; L4: the connection was accepted.
-    pub(super) first: Cell<Option<Instant>>,
+    pub(super) first: Cell<Option<Moment>>,
     /// The request head was whole.
-    pub(super) head: Cell<Option<Instant>>,
+    pub(super) head: Cell<Option<Moment>>,
     /// A connection to the target was asked for.
-    pub(super) connecting: Cell<Option<Instant>>,
+    pub(super) connecting: Cell<Option<Moment>>,
     /// There was a new connection to the target.
-    pub(super) connected: Cell<Option<Instant>>,
+    pub(super) connected: Cell<Option<Moment>>,
     /// The request was sent, but for the rest of its body; L4: the first bytes.
-    pub(super) sent: Cell<Option<Instant>>,
+    pub(super) sent: Cell<Option<Moment>>,
     /// The response head was read whole; L4: the target's first bytes.
-    pub(super) answered: Cell<Option<Instant>>,
+    pub(super) answered: Cell<Option<Moment>>,
     /// The response began at the client; L4: its first bytes were sent.
-    pub(super) started: Cell<Option<Instant>>,
+    pub(super) started: Cell<Option<Moment>>,
     /// All was over.
-    pub(super) ended: Cell<Option<Instant>>,
+    pub(super) ended: Cell<Option<Moment>>,
 }
 
 /// Text of a request, copied since its buffer is used again: ranges of `bytes`.
@@ -118,40 +151,25 @@ pub(super) fn add(count: &Cell<u64>, bytes: usize) {
 impl Record {
     /// Forgets the exchange before. `detailed`: somebody wants all times and the text.
     pub(super) fn begin(&mut self, mode: Mode, detailed: bool) {
-        // Field by field: most exchanges are not detailed, and to make and move a whole record
-        // takes longer than all that it is for.
-        let Self { detailed: kept, mode: layer, times, matched, action, group, target, .. } = self;
-        let Self { given_up, status, target_status, received, sent, error, class, .. } = self;
-        let Self { received_head, sent_head, text, log, .. } = self;
-        if kept.replace(detailed) || detailed {
-            *times = Times::default();
-            text.get_mut().clear();
+        if self.detailed.replace(detailed) {
+            self.text.get_mut().clear();
         }
-        times.head.set(None);
-        times.ended.set(None);
-        *layer = Some(mode);
-        matched.set(Matched::Nothing);
-        action.set(None);
-        group.set(None);
-        target.set(None);
-        given_up.get_mut().clear();
-        [status, target_status].iter().for_each(|status| status.set(0));
-        [received, sent, received_head, sent_head].iter().for_each(|bytes| bytes.set(0));
-        error.set(None);
-        class.set(None);
-        *log.get_mut() = None;
+        self.given_up.get_mut().clear();
+        self.log.take();
+        self.mode = Some(mode);
+        self.facts = Facts::default();
         self.mark(|times| &times.first);
     }
 
     /// Notes the time, where times are wanted.
-    pub(super) fn mark(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+    pub(super) fn mark(&self, time: impl Fn(&Times) -> &Cell<Option<Moment>>) {
         if self.detailed.get() {
-            time(&self.times).set(Some(Instant::now()));
+            time(&self.times).set(Some(Moment::now()));
         }
     }
 
     /// Notes the time of what may happen again, the first time.
-    pub(super) fn mark_first(&self, time: impl Fn(&Times) -> &Cell<Option<Instant>>) {
+    pub(super) fn mark_first(&self, time: impl Fn(&Times) -> &Cell<Option<Moment>>) {
         if self.detailed.get() && time(&self.times).get().is_none() {
             self.mark(time);
         }
@@ -176,6 +194,7 @@ impl Record {
     pub(super) fn breaks(&self, error: HeadError, head: &RequestHead, bytes: &[u8]) {
         self.received.set(bytes.len() as u64);
         self.received_head.set(bytes.len() as u64);
+        self.is_noncompliant.set(true);
         if self.detailed.get() {
             self.class.set(classify::refused(error, head, bytes));
         }
@@ -184,6 +203,7 @@ impl Record {
     /// A response of our own begins at the client.
     pub(super) fn responds(&self, status: u16, bytes: &[u8]) {
         self.status.set(status);
+        self.is_own.set(true);
         if self.detailed.get() {
             let head = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(0, |end| end + 4);
             self.sent_head.set(head as u64);
@@ -192,13 +212,14 @@ impl Record {
     }
 
     /// The request goes to `group`. Returns since when it has been there.
-    pub(super) fn forwards(&self, group: &GroupView) -> Instant {
+    pub(super) fn forwards(&self, group: &GroupView) -> Moment {
         self.group.set(Some(group.id));
+        self.fails_open.set(group.fail_open);
         if self.detailed.get() {
             let mut text = self.text.borrow_mut();
             text.group = text.add(group.settings.name.as_bytes());
         }
-        let head = self.times.head.get().unwrap_or_else(Instant::now);
+        let head = self.times.head.get().unwrap_or_else(Moment::now);
         self.times.head.set(Some(head));
         head
     }
@@ -212,8 +233,8 @@ impl Record {
     }
 
     /// The target has done its part, well or not. Returns when.
-    pub(super) fn ends(&self) -> Instant {
-        let now = Instant::now();
+    pub(super) fn ends(&self) -> Moment {
+        let now = Moment::now();
         self.times.ended.set(Some(now));
         now
     }
@@ -243,7 +264,8 @@ impl Record {
     }
 
     /// What a rule, or the default, has decided.
-    pub(super) fn routed(&self, priority: Option<Priority>, action: &Action) {
+    pub(super) fn routed(&self, priority: Option<Priority>, rank: Option<u32>, action: &Action) {
+        self.rank.set(rank);
         self.matched.set(priority.map_or(Matched::Default, Matched::Rule));
         self.action.set(Some(match action {
             Action::Forward(_) => ActionKind::Forward,
@@ -261,16 +283,32 @@ impl Record {
             for time in [&self.times.connected, &self.times.sent, &self.times.answered] {
                 time.set(None);
             }
-            return self.mark(|times| &times.connecting);
+            return self.times.connecting.set(Some(Moment::now()));
         }
         // The first is tried at once.
         self.times.connecting.set(self.times.head.get());
     }
 
+    /// There is a new connection to the target.
+    pub(super) fn connects(&self) {
+        self.times.connected.set(Some(Moment::now()));
+    }
+
+    /// How long the target took to answer, from the moment that the request could be sent to it;
+    /// L4: how long connecting took. `None` if it did not.
+    pub(super) fn target_time(&self) -> Option<Duration> {
+        let Times { connecting, connected, answered, .. } = &self.times;
+        let (from, to) = match self.mode? {
+            Mode::L4 => (connecting.get(), connected.get()),
+            Mode::L7 => (connected.get().or_else(|| connecting.get()), answered.get()),
+        };
+        Some(to?.since(from?))
+    }
+
     /// The target has answered.
     pub(super) fn answered(&self, status: u16) {
         self.target_status.set(status);
-        self.mark(|times| &times.answered);
+        self.times.answered.set(Some(Moment::now()));
     }
 
     /// The response of the target begins at the client.
@@ -285,7 +323,9 @@ impl Text {
     fn clear(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        bytes.shrink_to(TEXT_BYTES_KEPT_MAX);
+        if bytes.capacity() > TEXT_BYTES_KEPT_MAX {
+            bytes.shrink_to(TEXT_BYTES_KEPT_MAX);
+        }
         *self = Self { bytes, ..Self::default() };
     }
 
@@ -317,10 +357,12 @@ impl Text {
 }
 
 /// The exchange or connection of `record` is over: the one place where its record is complete.
-/// Waits where its line must not be dropped and there is no room for it.
+/// `listener`: where it came by, of an exchange that has not been counted yet. Waits where its line
+/// must not be dropped and there is no room for it.
 pub(super) async fn complete(
     record: &Record,
     client: &Client,
+    listener: Option<&ListenerView>,
     log: Option<&LogView>,
     local: &Local,
 ) {
@@ -329,7 +371,12 @@ pub(super) async fn complete(
         && let Some(kind) = record.error.get()
     {
         record.status.set(kind.row().logged);
+        record.is_own.set(kind.row().logged != 0);
     }
+    if let Some(listener) = listener {
+        tallies::answer(record, listener, local);
+    }
+    tallies::end(record, local);
     // What a target has answered has ended already; what came after is our own answer, or a tunnel.
     if record.error.get().is_some() || record.status.get() == 101 {
         record.times.ended.set(None);
@@ -362,7 +409,7 @@ mod tests {
         record.answered(200);
         record.starts(200, 17);
         let times = &record.times;
-        let noted = [&times.first, &times.head, &times.answered, &times.started];
+        let noted = [&times.first, &times.head, &times.sent, &times.started];
         assert!(noted.iter().all(|time| time.get().is_none()));
         assert!(record.text.borrow().bytes.is_empty());
     }
@@ -382,8 +429,9 @@ mod tests {
         for detailed in [false, true] {
             let mut record = Record::default();
             record.begin(Mode::L7, detailed);
-            let now = Some(Instant::now());
-            for time in [&record.times.head, &record.times.ended] {
+            let now = Some(Moment::now());
+            let times = &record.times;
+            for time in [&times.head, &times.connected, &times.answered, &times.ended] {
                 time.set(now);
             }
             if detailed {
@@ -392,7 +440,13 @@ mod tests {
             }
             record.matched.set(Matched::Default);
             record.action.set(Some(ActionKind::Forward));
-            record.group.set(Some(GroupId(1)));
+            record.group.set(Some(GroupId { slot: 1, generation: 1 }));
+            record.listener.set(Some(ListenerId { slot: 1, generation: 1 }));
+            record.rank.set(Some(1));
+            let said = [&record.fails_open, &record.is_own, &record.is_noncompliant];
+            said.iter().for_each(|it| it.set(true));
+            record.is_counted.set(true);
+            record.counted_bytes.set((1, 1));
             let target = TargetId { slot: 1, generation: 1 };
             record.target.set(Some((target, ([127, 0, 0, 1], 80).into())));
             record.given_up.get_mut().push(Try { target: ([0; 4], 1).into(), status: 500 });

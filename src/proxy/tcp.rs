@@ -15,7 +15,7 @@ use super::error::ErrorKind;
 use super::http::Client;
 use super::local::Local;
 use super::record::{self, Record};
-use super::{proxied, tunnel};
+use super::{proxied, tallies, tunnel};
 
 /// A target connection for a client, and what is still to be sent on it first.
 struct Bound {
@@ -33,6 +33,7 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
     // Boxed, so that the connection keeps only what the tunnel needs.
     match Box::pin(bind(&mut client, &mut record, &local)).await {
         Some(Bound { socket, load, idle_timeout, early, header_bytes }) => {
+            tallies::bound(&record, &local);
             let (from, alarm) = (&client.socket, &client.alarm);
             tunnel::run(from, &socket, early, alarm, idle_timeout, &record, &local).await;
             drop(load);
@@ -43,7 +44,7 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
         None => client.socket.reset_on_close(),
     }
     let log = record.log.take();
-    record::complete(&record, &client, log.as_deref(), &local).await;
+    record::complete(&record, &client, None, log.as_deref(), &local).await;
 }
 
 /// Connects to a target. Until a byte has moved, the next one may be tried.
@@ -51,6 +52,7 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option
     let log = log_of(client, local);
     record.begin(Mode::L4, log.is_some());
     record.log.replace(log);
+    record.listener.set(Some(client.listener));
     let mut early = Buffer::default();
     let mut destination = None;
     if proxied::is_expected(local, client.listener) {
@@ -62,7 +64,7 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option
     let snapshot = local.snapshot();
     let settings = &snapshot.listener(client.listener)?.settings;
     let Action::Forward(forward) = &settings.default else { return None };
-    record.routed(None, &settings.default);
+    record.routed(None, None, &settings.default);
     record.error.set(Some(ErrorKind::DestinationUnavailable));
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
     record.forwards(group);
@@ -74,7 +76,7 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option
         let load = Load::enter_owned(&target.load);
         record.tries(target);
         let connected = connect::connect(group, target, true, &client.alarm, local).await;
-        record.mark(|times| &times.connected);
+        record.connects();
         record.error.set(connected.as_ref().err().copied());
         if let Ok((socket, _)) = connected {
             if let Some(version) = settings.proxy_protocol {

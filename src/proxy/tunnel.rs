@@ -18,6 +18,7 @@ use super::error::ErrorKind;
 use super::http::RELEASE_AFTER;
 use super::local::Local;
 use super::record::{self, Record};
+use super::tallies;
 
 /// Reads that fill the largest buffer, in a row, after which a pipe is cheaper.
 const FULL_READS_MAX: u32 = 3;
@@ -167,8 +168,9 @@ impl Pump<'_> {
         }
     }
 
-    /// Notes when the first bytes were passed on.
+    /// Counts the bytes that were passed on, and notes when the first were.
     fn went(&self) {
+        tallies::bytes(self.record, self.local);
         match self.is_down {
             true => self.record.mark_first(|times| &times.started),
             false => self.record.mark_first(|times| &times.sent),
@@ -218,7 +220,10 @@ impl Pump<'_> {
             match self.pace.wait_write(self.to, emptied).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
-                Some(Ok(())) => record::add(self.pace.bytes, count),
+                Some(Ok(())) => {
+                    record::add(self.pace.bytes, count);
+                    self.went();
+                }
             }
         }
         self.local.pipes.put(pipe);

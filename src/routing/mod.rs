@@ -56,6 +56,8 @@ pub struct Routed<'r> {
     pub action: &'r Action,
     /// Priority of the rule that matched; `None`: the default rule.
     pub priority: Option<Priority>,
+    /// Its place among the rules in ascending priority; of the default rule, their number.
+    pub rank: u32,
 }
 
 impl Router {
@@ -82,8 +84,8 @@ impl Router {
             self.first_match(&Subject { request, path, host: Text::new(request.host()) })
         });
         match self.rules.get(rank as usize) {
-            Some(rule) => Routed { action: &rule.action, priority: Some(rule.priority) },
-            None => Routed { action: &self.default, priority: None },
+            Some(rule) => Routed { action: &rule.action, priority: Some(rule.priority), rank },
+            None => Routed { action: &self.default, priority: None, rank },
         }
     }
 

@@ -116,7 +116,9 @@ fn rule(priority: u16, conditions: Vec<Condition>) -> Rule {
 fn routed(rules: &[Rule], asked: &Asked) -> Option<u16> {
     let router = Router::new(rules, &to_group(0));
     let (priority, group) = asked.with(|request| {
-        let Routed { action, priority } = router.route(request);
+        let Routed { action, priority, rank } = router.route(request);
+        let below = rules.iter().filter(|rule| priority.is_none_or(|own| rule.priority < own));
+        assert_eq!(rank as usize, below.count(), "its place among {} rules", rules.len());
         let Action::Forward(forward) = action else { panic!("not a forward") };
         (priority.map(Priority::value), forward.groups[0].0)
     });

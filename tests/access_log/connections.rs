@@ -168,3 +168,16 @@ fn connection_that_outlives_its_listener_is_still_on_record() {
     drop(client);
     assert_eq!(json(&log)["listener"], "web");
 }
+
+#[test]
+fn stop_waits_for_a_log_that_no_listener_names_any_more() {
+    let (log, target) = (Log::new(), ponging());
+    let config = tcp(&[&target]);
+    let mut balancer = log.of(config.clone(), "json").start();
+    let mut client = balancer.client();
+    ping(&mut client);
+    balancer.reload(&config.text());
+    drop(client);
+    assert!(balancer.stop().success());
+    assert_eq!(json(&log)["received_bytes"], 4);
+}

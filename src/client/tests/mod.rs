@@ -29,6 +29,7 @@ impl Stand {
             socket: Some(dir.path().join("control.sock")),
             address: Some(([127, 0, 0, 1], 0).into()),
             token_file: Some(token_file),
+            metrics_address: None,
             optional: false,
         };
         let fake = Fake::start();

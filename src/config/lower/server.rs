@@ -46,13 +46,25 @@ impl Lowering<'_, '_> {
         let address = self.read(&file.address, |text| values::listener_address(text));
         let socket = self.read(&file.socket, |text| values::socket_path(text));
         let token_file = self.read(&file.token_file, |text| values::file_path(text));
+        let metrics_address =
+            self.read(&file.metrics_address, |text| values::listener_address(text));
+        let control = ControlApi { socket, address, token_file, metrics_address, optional: false };
         if !self.findings.is_intact(&located.at) {
-            return ControlApi { socket, address, token_file, optional: false };
+            return control;
         }
         if file.socket.is_none() && file.address.is_none() {
             let problem = "the control API has neither `socket` nor `address`";
             let help = "for example `socket = \"/run/ringway/control.sock\"`";
             self.findings.warning(&located.at, problem).help(help);
+        }
+        if let (Some(address), Some(metrics), Some(key)) =
+            (address, metrics_address, &file.metrics_address)
+            && address.port() != 0
+            && address == metrics
+        {
+            let problem = format!("{address} is the address of the control API itself");
+            let help = "metrics are there too; name another port, or remove the key";
+            self.findings.error(&key.at, problem).help(help);
         }
         if let (Some(address), Some(key), None) = (address, &file.address, &file.token_file)
             && !address.ip().to_canonical().is_loopback()
@@ -66,6 +78,6 @@ impl Lowering<'_, '_> {
             let help = "a Unix socket is guarded by its mode, 0660; remove the key";
             self.findings.warning(&token.at, problem).help(help);
         }
-        ControlApi { socket, address, token_file, optional: false }
+        control
     }
 }

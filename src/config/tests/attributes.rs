@@ -22,6 +22,11 @@ const STICKY: &str = "stickiness = { type = \"lb_cookie\" }";
 fn mistakes_about_the_control_api_are_reported_with_a_cure() {
     refused(&[
         (server("state_dir = ▸\"\""), "not a path", "/var/lib/ringway"),
+        (
+            server("control = { address = \"127.0.0.1:1\", metrics_address = ▸\"127.0.0.1:1\" }"),
+            "the control API itself",
+            "another port",
+        ),
         (server("control = { address = ▸\"0.0.0.0:9900\" }"), "other hosts", "token_file"),
         (server("control = { address = ▸\"[::]:9900\" }"), "other hosts", "127.0.0.1:9900"),
         (server("control = { address = ▸\":9900\" }"), "no IP address", "0.0.0.0:9900"),

@@ -17,6 +17,7 @@ mod events;
 mod groups;
 mod json;
 mod listeners;
+mod metrics;
 mod openapi;
 mod patience;
 mod problem;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
+use axum::routing::get;
 use tokio::sync::{Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -48,6 +50,7 @@ pub use wire::{
 
 use access::Access;
 use events::EVENT_STREAMS_MAX;
+use metrics::{Metrics, Period};
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -57,11 +60,18 @@ pub(crate) struct Api {
     streams: Arc<Semaphore>,
     /// Turns true when the servers close, so that event streams end.
     closing: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Api {
-    pub(crate) fn new(handle: Handle, closing: watch::Receiver<bool>) -> Self {
-        Self { handle, streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)), closing }
+    /// `period` is what was found in the last whole minute.
+    pub(crate) fn new(
+        handle: Handle,
+        closing: watch::Receiver<bool>,
+        period: watch::Receiver<Period>,
+    ) -> Self {
+        let streams = Arc::new(Semaphore::new(EVENT_STREAMS_MAX));
+        Self { handle, streams, closing, metrics: Metrics::new(period) }
     }
 }
 
@@ -76,6 +86,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(process::upgrade))
         .routes(routes!(process::rotate_keys))
         .routes(routes!(events::events))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(metrics::healthz))
+        .routes(routes!(metrics::readyz))
         .routes(routes!(openapi::document))
         .routes(routes!(listeners::list))
         .routes(routes!(listeners::read, listeners::put, listeners::patch, listeners::delete))
@@ -96,6 +109,24 @@ pub(crate) fn router(api: Api, access: Access) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .layer(axum::middleware::from_fn_with_state(Arc::new(access), access::check))
         .with_state(api)
+}
+
+/// The router of those who only look: metrics, alive, ready. Anybody may ask.
+pub(crate) fn looking_router(api: Api) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(metrics::healthz))
+        .route("/readyz", get(metrics::readyz))
+        .fallback(unknown_here)
+        .method_not_allowed_fallback(unknown_method)
+        .with_state(api)
+}
+
+async fn unknown_here(uri: Uri) -> Problem {
+    Problem::missing(
+        format!("there is nothing at {}", crate::config::quote(uri.path())),
+        "here are /metrics, /healthz and /readyz alone",
+    )
 }
 
 async fn unknown_path(uri: Uri) -> Problem {

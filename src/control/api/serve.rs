@@ -19,8 +19,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::access::Access;
 use super::door::{Door, Guest};
+use super::metrics::{Period, watch_minutes};
 use super::patience::Patient;
-use super::{Api, router};
+use super::{Api, looking_router, router};
 use crate::control::handle::Handle;
 use crate::model::ControlApi;
 
@@ -61,6 +62,8 @@ pub async fn serve(
     // All doors before any is served. The one that leaves a file behind comes last: if another
     // cannot be had, there is no trace.
     let mut doors = Vec::new();
+    let metrics = api.metrics_address.map(|address| Door::tcp(address, &mut inherited));
+    let metrics = metrics.transpose()?;
     if let Some(address) = api.address {
         let access = Access::of_tcp(address, api.token_file.as_deref())?;
         doors.push((Door::tcp(address, &mut inherited)?, access));
@@ -69,7 +72,8 @@ pub async fn serve(
         doors.push((Door::unix(path, &mut inherited)?, Access::Unix));
     }
     let (closing, closed) = watch::channel(false);
-    let state = Api::new(handle, closed);
+    let (period, minute) = watch::channel(Period::default());
+    let state = Api::new(handle.clone(), closed.clone(), minute);
     let mut servers = Servers { doors: Vec::new(), tasks: Vec::new(), closing };
     for (door, access) in doors {
         // The address with the port that the kernel gave.
@@ -79,6 +83,15 @@ pub async fn serve(
             tracing::info!(socket = %path.display(), "the control API listens");
         }
         servers.open(door, router(state.clone(), access));
+    }
+    if let Some(door) = metrics {
+        if let Some(address) = door.address() {
+            tracing::info!(%address, "metrics can be read");
+        }
+        servers.open(door, looking_router(state));
+    }
+    if !servers.doors.is_empty() {
+        servers.tasks.push(tokio::spawn(watch_minutes(handle, period, closed)));
     }
     Ok(servers)
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use crate::health::anomaly::{self, Observed};
 use crate::health::{Outliers, Routable, SlowStart, State, TargetHealth, Transition, routable};
+use crate::metrics::{Tally, TargetCounters};
 use crate::model::{Target, TargetGroup, Weight};
-use crate::snapshot::{GroupId, GroupView, Load, TargetId, TargetView, Turn};
+use crate::snapshot::{GroupBase, GroupView, Load, TargetId, TargetView};
 
 /// A target group.
 #[derive(Debug)]
 pub(in crate::control) struct Group {
-    pub(in crate::control) id: GroupId,
+    pub(in crate::control) base: GroupBase,
     pub(in crate::control) settings: Arc<TargetGroup>,
     pub(in crate::control) targets: BTreeMap<SocketAddr, Entry>,
     pub(in crate::control) fail_open: bool,
@@ -22,7 +23,6 @@ pub(in crate::control) struct Group {
     /// Whether something forwards to it.
     in_use: bool,
     outliers: Outliers,
-    turn: Arc<Turn>,
     pub(super) view: Arc<GroupView>,
 }
 
@@ -31,6 +31,7 @@ pub(in crate::control) struct Group {
 pub(in crate::control) struct Entry {
     pub(in crate::control) id: TargetId,
     pub(in crate::control) load: Arc<Load>,
+    pub(in crate::control) tally: Arc<Tally<TargetCounters>>,
     pub(in crate::control) weight: Weight,
     pub(in crate::control) health: TargetHealth,
     slow_start: SlowStart,
@@ -40,39 +41,18 @@ pub(in crate::control) struct Entry {
     seen: (u64, u64),
 }
 
-/// Places in workers' tables.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    pub(super) free: Vec<u32>,
-    used: u32,
-    generation: u32,
-}
-
-impl Slots {
-    fn take(&mut self) -> TargetId {
-        self.generation = self.generation.wrapping_add(1).max(1);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.used += 1;
-            self.used - 1
-        });
-        TargetId { slot, generation: self.generation }
-    }
-}
-
 impl Group {
-    pub(super) fn new(id: GroupId, settings: &TargetGroup) -> Self {
+    pub(super) fn new(base: GroupBase, settings: &TargetGroup) -> Self {
         let settings = Arc::new(settings.clone());
-        let turn = Arc::<Turn>::default();
-        let view = GroupView::new(id, settings.clone(), Vec::new(), turn.clone());
+        let view = GroupView::new(base.clone(), settings.clone(), Vec::new(), false);
         Self {
-            id,
+            base,
             settings,
             targets: BTreeMap::new(),
             fail_open: false,
             registered: false,
             in_use: false,
             outliers: Outliers::default(),
-            turn,
             view: Arc::new(view),
         }
     }
@@ -92,7 +72,7 @@ impl Group {
         settings: &TargetGroup,
         in_use: bool,
         now: Instant,
-        slots: &mut Slots,
+        place: &mut impl FnMut() -> (TargetId, Arc<Tally<TargetCounters>>),
         note: &mut impl FnMut(SocketAddr, Transition),
     ) {
         (self.registered, self.in_use) = (true, in_use);
@@ -102,14 +82,18 @@ impl Group {
         let wanted: BTreeMap<SocketAddr, &Target> =
             settings.targets.iter().map(|target| (target.address, target)).collect();
         for (&address, &target) in &wanted {
-            let entry = self.targets.entry(address).or_insert_with(|| Entry {
-                id: slots.take(),
-                load: Arc::default(),
-                weight: target.weight,
-                health: TargetHealth::registered(in_use),
-                slow_start: SlowStart::registered(steady),
-                factor: 1.0,
-                seen: (0, 0),
+            let entry = self.targets.entry(address).or_insert_with(|| {
+                let (id, tally) = place();
+                Entry {
+                    id,
+                    load: Arc::default(),
+                    tally,
+                    weight: target.weight,
+                    health: TargetHealth::registered(in_use),
+                    slow_start: SlowStart::registered(steady),
+                    factor: 1.0,
+                    seen: (0, 0),
+                }
             });
             entry.weight = target.weight;
             entry.load.set_draining(false);
@@ -199,13 +183,15 @@ impl Group {
             address,
             weight: entry.effective_weight(self.settings.anomaly_mitigation),
             load: entry.load.clone(),
+            tally: entry.tally.clone(),
             ramping_since: entry
                 .slow_start
                 .began()
                 .filter(|_| entry.slow_start.is_ramping(ramp, now)),
         });
         let views = views.collect();
-        let view = GroupView::new(self.id, self.settings.clone(), views, self.turn.clone());
+        let (base, settings) = (self.base.clone(), self.settings.clone());
+        let view = GroupView::new(base, settings, views, self.fail_open);
         self.view = Arc::new(view);
     }
 
@@ -281,6 +267,11 @@ impl Group {
 }
 
 impl Entry {
+    /// Whether it gets less because it fails more than its peers.
+    pub(in crate::control) fn is_mitigated(&self) -> bool {
+        self.factor < 1.0
+    }
+
     /// What happened since the last window.
     fn observe(&mut self) -> Observed {
         let now = (self.load.requests(), self.load.failures());

@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::super::access::Token;
-use super::super::{Servers, serve};
+use super::super::{Servers, looking_router, serve};
 use super::*;
 use crate::model::ControlApi;
 
 fn tcp(access: Access) -> Router {
     let (_, closing) = watch::channel(false);
-    router(Api::new(Fake::start().handle, closing), access)
+    router(api(Fake::start().handle, closing), access)
 }
 
 #[tokio::test]
@@ -33,6 +33,32 @@ async fn a_token_is_wanted_where_one_is_configured() {
         assert_eq!(answer.field("www-authenticate"), "Bearer");
     }
     say(&router, "GET /v1/nothing").await.problem(401);
+}
+
+#[tokio::test]
+async fn whether_it_is_alive_and_ready_is_told_to_anybody_and_metrics_are_not() {
+    for router in [tcp(Access::Token(Token::new("s3cret"))), tcp(Access::Loopback)] {
+        assert_eq!(say(&router, "GET /healthz").await.text, "ok\n");
+        // The fake says that it drains.
+        let problem = say(&router, "GET /readyz").await.problem(503);
+        assert_eq!(problem.detail, "not ready: draining");
+        let refused = say(&router, "GET /metrics").await.status.as_u16();
+        assert!(matches!(refused, 401 | 403), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn door_for_metrics_has_nothing_else() {
+    let (_, closing) = watch::channel(false);
+    let router = looking_router(api(Fake::start().handle, closing));
+    assert_eq!(say(&router, "GET /healthz").await.status, 200);
+    let answer = say(&router, "GET /metrics").await;
+    assert_eq!((answer.status.as_u16(), answer.text.ends_with("# EOF\n")), (200, true));
+    assert!(answer.field("content-type").starts_with("application/openmetrics-text"));
+    for line in ["GET /v1/status", "POST /v1/drain", "GET /", "PATCH /v1/config {}"] {
+        say(&router, line).await.problem(404);
+    }
+    say(&router, "POST /metrics").await.problem(405);
 }
 
 #[tokio::test]

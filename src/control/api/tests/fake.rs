@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::config::{Diagnostic, Place, Severity};
 use crate::control::handle::*;
+use crate::control::measure::Measure;
 use crate::overlay::Change;
 
 /// What the fake actor has and does.
@@ -70,6 +71,8 @@ impl Actor {
                 let config = Arc::new(self.config.clone());
                 drop(reply.send(Effective { generation: self.generation, config }));
             }
+            Question::Measure(reply) => drop(reply.send(Measure::default())),
+            Question::Ready(reply) => drop(reply.send(Err("draining".into()))),
             Question::Export(reply) => drop(reply.send("[server]\n".into())),
             Question::Drain(reply) => {
                 self.note("drain");

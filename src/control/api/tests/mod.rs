@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::access::Access;
+use super::metrics::Period;
 use super::{Api, router};
 use crate::control::handle::Handle;
 use fake::Fake;
@@ -45,10 +46,16 @@ impl Answer {
     }
 }
 
+/// What handlers reach, without a minute behind it.
+fn api(handle: Handle, closing: watch::Receiver<bool>) -> Api {
+    let (_, period) = watch::channel(Period::default());
+    Api::new(handle, closing, period)
+}
+
 fn unix(handle: Handle) -> Router {
     // The sender goes, but only `true` closes.
     let (_, closing) = watch::channel(false);
-    router(Api::new(handle, closing), Access::Unix)
+    router(api(handle, closing), Access::Unix)
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> Answer {

@@ -1,0 +1,86 @@
+//! Asks every target once: a connection, then what its health check asks.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::control::probe;
+use crate::doctor::facts::{Answer, Target};
+use crate::health::Probe;
+use crate::model::{HealthCheck, Model, ProbeProtocol, TargetGroup};
+
+/// Targets that are asked at once.
+const AT_ONCE_MAX: usize = 64;
+/// Longest wait for a connection, where the group would wait longer.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(3);
+/// Longest time for all targets together.
+const ALL_MAX: Duration = Duration::from_secs(20);
+
+/// What every target of `model` says, in the order of the file, and how many could not be asked in
+/// time.
+pub(super) async fn ask(model: &Model) -> (Vec<Target>, usize) {
+    let deadline = Instant::now() + ALL_MAX;
+    let room = Arc::new(Semaphore::new(AT_ONCE_MAX));
+    let mut asked = JoinSet::new();
+    let mut known = HashSet::new();
+    for (place, (group, address)) in pairs(model).enumerate() {
+        if !known.insert((group.name.clone(), address)) {
+            continue;
+        }
+        let (room, name) = (room.clone(), group.name.clone());
+        let (check, patience) = (group.health_check.clone(), group.connect_timeout);
+        asked.spawn(timeout_at(deadline, async move {
+            let permit = room.acquire().await;
+            let answer = ask_one(address, &check, patience.min(CONNECT_TIMEOUT_MAX)).await;
+            drop(permit);
+            (place, Target { group: name, address, probe: describe(&check, address), answer })
+        }));
+    }
+    let all = asked.len();
+    let mut answers = Vec::with_capacity(all);
+    while let Some(ended) = asked.join_next().await {
+        answers.extend(ended.ok().and_then(Result::ok));
+    }
+    answers.sort_by_key(|(place, _)| *place);
+    let left_out = all - answers.len();
+    (answers.into_iter().map(|(_, target)| target).collect(), left_out)
+}
+
+fn pairs(model: &Model) -> impl Iterator<Item = (&TargetGroup, SocketAddr)> {
+    let groups = model.target_groups.iter();
+    groups.flat_map(|group| group.targets.iter().map(move |target| (group, target.address)))
+}
+
+async fn ask_one(address: SocketAddr, check: &HealthCheck, patience: Duration) -> Answer {
+    match timeout(patience, TcpStream::connect(address)).await {
+        Ok(Ok(_stream)) => {}
+        Ok(Err(cause)) => return Answer::Refused(cause),
+        Err(_) => return Answer::NoConnection(patience),
+    }
+    if !check.enabled {
+        return Answer::Good;
+    }
+    match probe::once(address, check).await {
+        Ok(Probe::Success) => Answer::Good,
+        Ok(Probe::CodeMismatch(status)) => Answer::Status(status),
+        Ok(Probe::Timeout) => Answer::Silent(check.timeout),
+        Ok(Probe::Failed) => Answer::Malformed,
+        Err(cause) => Answer::Refused(cause),
+    }
+}
+
+/// The probe in words.
+fn describe(check: &HealthCheck, target: SocketAddr) -> String {
+    let port = check.port.unwrap_or_else(|| target.port());
+    let address = SocketAddr::new(target.ip(), port);
+    match check.protocol {
+        ProbeProtocol::Http => format!("http://{address}{}", check.path),
+        ProbeProtocol::Tcp => format!("tcp {address}"),
+    }
+}
