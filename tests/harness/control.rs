@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::SockRef;
 
-use super::DEADLINE;
+use super::{DEADLINE, Refusing};
 
 /// Speaks to the control API, one connection per request.
 #[derive(Debug, Clone)]
@@ -128,6 +128,8 @@ pub struct FastTarget {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<Served>,
+    /// Keeps the port from others when it has been killed.
+    place: Refusing,
 }
 
 /// What the threads of a target share.
@@ -149,14 +151,10 @@ impl FastTarget {
 
     /// Starts one that thinks for `delay` first.
     pub fn slow(body: &str, delay: Duration) -> Self {
-        Self::at((Ipv4Addr::LOCALHOST, 0).into(), body, delay)
-    }
-
-    /// Starts one at an address.
-    pub fn at(address: SocketAddr, body: &str, delay: Duration) -> Self {
-        let listener = TcpListener::bind(address).expect("free address");
+        let place = Refusing::start();
+        let address = place.address();
+        let listener = TcpListener::bind(address).expect("our own port");
         SockRef::from(&listener).listen(4096).expect("backlog");
-        let address = listener.local_addr().expect("bound");
         let state = Arc::new(Served {
             body: body.into(),
             delay,
@@ -178,7 +176,7 @@ impl FastTarget {
                 thread::spawn(move || shared.serve(stream));
             }
         });
-        Self { address, state }
+        Self { address, state, place }
     }
 
     /// Ends it as SIGKILL would with requests unread: every connection is reset.

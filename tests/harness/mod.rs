@@ -33,8 +33,9 @@ pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};
 
-/// Longest wait for anything. Far above what a busy machine needs, so passing it means "never".
-pub const DEADLINE: Duration = Duration::from_secs(15);
+/// Longest wait for anything. Far above what a busy machine needs, so passing it means "never";
+/// below the 60 s after which ringway by itself ends what is silent.
+pub const DEADLINE: Duration = Duration::from_secs(45);
 
 /// `bytes` as text for messages, shortened.
 pub fn show(bytes: &[u8]) -> String {
