@@ -242,6 +242,10 @@ impl Served {
     }
 }
 
+/// How long a process that has handed over keeps an unused connection (2 s), less what there may be
+/// between a look at the clock and the request at its socket.
+pub const HANDED_OVER_GRACE: Duration = Duration::from_millis(1500);
+
 /// What a strict client saw.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -254,7 +258,8 @@ pub struct Seen {
 }
 
 /// Sends GET requests one after the other on a keep-alive connection, with `pause` in between,
-/// until told to stop; makes a new connection only where the last response said so.
+/// until told to stop; makes a new connection only where the last response said so, or where the
+/// machine was so busy that the connection was unused for [`HANDED_OVER_GRACE`].
 pub fn strict_client(
     address: SocketAddr,
     pause: Duration,
@@ -264,8 +269,10 @@ pub fn strict_client(
     let mut seen = Seen::default();
     let mut connection: Option<TcpStream> = None;
     let mut served = 0;
+    let mut answered = Instant::now();
     while !stop.load(Relaxed) {
-        let mut stream = match connection.take() {
+        let kept = connection.take().filter(|_| answered.elapsed() < HANDED_OVER_GRACE);
+        let mut stream = match kept {
             Some(stream) => stream,
             None => match TcpStream::connect(address) {
                 Ok(stream) => {
@@ -282,7 +289,7 @@ pub fn strict_client(
         };
         match exchange(&mut stream) {
             Ok(response) => {
-                served += 1;
+                (served, answered) = (served + 1, Instant::now());
                 let head = String::from_utf8_lossy(&response).to_lowercase();
                 match head.starts_with("http/1.1 200") {
                     true => seen.good += 1,

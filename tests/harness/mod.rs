@@ -28,7 +28,7 @@ pub use api::Api;
 pub use balancer::{Balancer, Ringway, binary, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
-pub use control::{Answer, Control, FastTarget, Seen, strict_client};
+pub use control::{Answer, Control, FastTarget, HANDED_OVER_GRACE, Seen, strict_client};
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};

@@ -1,7 +1,6 @@
 //! Changes through the control API while traffic flows, and what outlasts the process.
 
 use std::io::{BufRead, BufReader};
-use std::time::Instant;
 
 use super::*;
 

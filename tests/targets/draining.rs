@@ -1,6 +1,5 @@
 //! Draining: what a target that is taken out may still finish, and what becomes of the rest.
 
-use std::time::Instant;
 
 use super::*;
 

@@ -1,6 +1,5 @@
 //! Which target gets how much, over sockets.
 
-use std::time::Instant;
 
 use super::*;
 

@@ -1,6 +1,5 @@
 //! A new process takes over, and nobody notices.
 
-use std::time::Instant;
 
 use super::*;
 
