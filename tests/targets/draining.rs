@@ -1,6 +1,5 @@
 //! Draining: what a target that is taken out may still finish, and what becomes of the rest.
 
-
 use super::*;
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\

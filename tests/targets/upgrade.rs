@@ -1,6 +1,5 @@
 //! A new process takes over, and nobody notices.
 
-
 use super::*;
 
 /// Whether the process `id` runs; one that has ended and was not waited for does not.
