@@ -79,8 +79,8 @@ impl Ringway {
         shell(&format!("kill -{name} {}", self.id()));
     }
 
-    /// Waits for the end of the process: its stdout ends with it. Then all that it wrote to stderr is
-    /// known.
+    /// Waits for the end of the process: its stdout ends with it. Then all that it wrote to stderr
+    /// is known.
     pub fn wait(&mut self, longest: Duration) -> ExitStatus {
         let until = Instant::now() + longest;
         loop {

@@ -66,8 +66,8 @@ fn target_that_turns_healthy_starts_slowly() {
     assert!(answers(&balancer, 4).contains(&"b".into()), "those that begin together do not ramp");
     all[1].turn(Health::Status(500));
     balancer.wait_log(&[&all[1].field(), "to=unhealthy"]);
-    // Of each turn it takes as much as time has passed of the ramp since it turned healthy, which it
-    // does between these two instants. Taken or not is drawn: standard deviation of 1000 requests
+    // Of its turns it takes as many as time has passed of the ramp since it turned healthy, which
+    // it does between these two instants. Each is drawn: standard deviation of 1000 requests
     // 0.011 at most.
     let expected = |healthy: Instant| (healthy.elapsed().as_secs_f64() / 30.0).min(1.0) / 2.0;
     let share = || {
