@@ -113,7 +113,7 @@ fn wrk(mode: &'static str) {
     let balancer = balancer(mode, &targets);
     let duration = format!("-d{}s", number("RINGWAY_TEST_SECONDS", 3));
     let url = format!("http://{}/", balancer.address("web"));
-    // What takes longer is an error to wrk. By itself it says so after 2 s: that may be the machine.
+    // By itself wrk calls it an error when a response takes 2 s, which may be the machine.
     let options = ["-t2", "-c256", &duration, "--timeout", "40s", "--latency", &url];
     let Some(text) = run("wrk", &options) else { return };
     let value = |name: &str| {
