@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use harness::{Balancer, Config, Control, FastTarget, strict_client};
 use serde_json::json;
 
-const PROBES: &str = "health_check = { path = \"/health\", interval = \"100ms\", \
-                      timeout = \"90ms\", healthy_threshold = 2 }";
+const PROBES: &str = "health_check = { path = \"/health\", interval = \"500ms\", \
+                      timeout = \"450ms\", healthy_threshold = 2 }";
 /// Rounds of killing the process while it is written to.
 const KILLS: u32 = 30;
 
@@ -117,7 +117,8 @@ fn killed_while_it_is_written_to_the_api_has_lost_nothing_that_it_acknowledged()
                     }
                 }
             });
-            thread::sleep(Duration::from_millis(20 + u64::from(round * 7 % 60)));
+            balancer.wait("changes", || last.load(Relaxed) >= found + 2);
+            thread::sleep(Duration::from_millis(u64::from(round * 7 % 60)));
             balancer.signal("KILL");
             balancer.process().wait(harness::DEADLINE);
         });

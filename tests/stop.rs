@@ -18,6 +18,11 @@ fn waiting(gate: &Gate) -> Target {
     })
 }
 
+/// `config` with so much time to drain that an end within the deadline is none by its timeout.
+fn patient(config: Config) -> Balancer {
+    config.server("drain_timeout = \"10m\"").start()
+}
+
 fn wait_request(target: &Target) {
     target.wait("a request", |all| all.iter().any(|connection| !connection.requests.is_empty()));
 }
@@ -34,18 +39,16 @@ fn wait_refusal(balancer: &Balancer) {
 fn idle_balancer_ends_at_once_with_status_0() {
     for signal in ["TERM", "INT"] {
         let target = Target::named("a");
-        let mut balancer = http(&[&target]).start();
-        let began = Instant::now();
+        let mut balancer = patient(http(&[&target]));
         balancer.signal(signal);
         assert_eq!(balancer.process().wait(DEADLINE).code(), Some(0), "SIG{signal}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }
 
 #[test]
 fn unused_client_connections_are_closed_and_do_not_delay_the_end() {
     let target = Target::named("a");
-    let mut balancer = http(&[&target]).start();
+    let mut balancer = patient(http(&[&target]));
     let (mut fresh, mut used) = (balancer.client(), balancer.client());
     assert_eq!(used.get("/").status, 200);
     assert_eq!(balancer.stop().code(), Some(0));
@@ -57,7 +60,7 @@ fn unused_client_connections_are_closed_and_do_not_delay_the_end() {
 fn request_in_flight_is_answered_and_its_connection_closed() {
     let gate = Gate::new();
     let target = waiting(&gate);
-    let mut balancer = http(&[&target]).start();
+    let mut balancer = patient(http(&[&target]));
     let mut client = balancer.client();
     client.send_get("/");
     wait_request(&target);
@@ -75,7 +78,7 @@ fn request_in_flight_is_answered_and_its_connection_closed() {
 #[test]
 fn request_body_in_flight_may_finish() {
     let target = Target::echo();
-    let mut balancer = http(&[&target]).start();
+    let mut balancer = patient(http(&[&target]));
     let mut client = balancer.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
     target.wait("the begin", |all| all.iter().any(|c| c.received.ends_with(b"hello")));
@@ -97,8 +100,7 @@ fn what_is_in_flight_is_cut_after_the_drain_timeout() {
     wait_request(&target);
     let began = Instant::now();
     assert_eq!(balancer.stop().code(), Some(0));
-    let took = began.elapsed();
-    assert!((Duration::from_millis(500)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     assert_ne!(client.rest().1, End::TimedOut);
     gate.open();
 }
@@ -107,7 +109,7 @@ fn what_is_in_flight_is_cut_after_the_drain_timeout() {
 fn second_signal_ends_at_once() {
     let gate = Gate::new();
     let target = waiting(&gate);
-    let mut balancer = http(&[&target]).server("drain_timeout = \"60s\"").start();
+    let mut balancer = patient(http(&[&target]));
     let mut client = balancer.client();
     client.send_get("/");
     wait_request(&target);
@@ -127,7 +129,7 @@ fn tcp_connection_in_flight_goes_on_until_its_end() {
             peer.send(&byte);
         }
     });
-    let mut balancer = tcp(&[&target]).start();
+    let mut balancer = patient(tcp(&[&target]));
     let mut client = balancer.client();
     client.send("a");
     assert_eq!(client.take(1), b"a");
@@ -157,12 +159,12 @@ fn tcp_connection_is_cut_after_the_drain_timeout() {
 #[test]
 fn address_of_a_stopped_balancer_can_be_used_at_once() {
     let target = Target::named("a");
-    let config = http(&[&target]);
-    let mut first = config.start();
+    let address = format!("\"{}\"", free_address());
+    let text = http(&[&target]).text().replace("\"127.0.0.1:0\"", &address);
+    let mut first = Balancer::start(&text);
     let mut client = first.client();
     assert_eq!(client.get("/").status, 200);
-    let address = format!("\"{}\"", first.address("web"));
     assert_eq!(first.stop().code(), Some(0));
-    let again = Balancer::start(&config.text().replace("\"127.0.0.1:0\"", &address));
+    let again = Balancer::start(&text);
     assert_eq!(again.client().get("/").status, 200);
 }

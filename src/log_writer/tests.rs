@@ -20,7 +20,7 @@ fn aside(path: &Path, number: u32) -> PathBuf {
 }
 
 fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(45);
     while !holds() {
         assert!(Instant::now() < until, "{what}");
         thread::yield_now();

@@ -1,8 +1,6 @@
 //! What a request leaves behind that was not answered as it should have been: every status that
 //! is ours, and every reason.
 
-use std::time::Duration;
-
 use super::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -170,8 +168,7 @@ fn client_that_leaves_in_the_middle_of_its_head_is_460() {
     let log = Log::new();
     let balancer = log.of(http(&[]), "alb").start();
     let mut client = balancer.client();
-    client.send("GET / HTTP/1.1\r\nHo");
-    thread::sleep(Duration::from_millis(50));
+    client.send_pieces(b"GET / HTTP/1.1\r\nHo", &[]);
     client.reset();
     let line = log.one();
     assert_eq!((line.elb_status, line.sent, line.received), (Some(460), 0, 18));

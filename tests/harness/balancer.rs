@@ -51,8 +51,6 @@ impl Ringway {
             stdout.push('\n');
         }
         let status = process.wait(DEADLINE);
-        // Its end is not yet the end of what it wrote.
-        process.collector.take().map(JoinHandle::join);
         let stderr = process.stderr().into_bytes();
         Output { status, stdout: stdout.into_bytes(), stderr }
     }
@@ -81,17 +79,21 @@ impl Ringway {
         shell(&format!("kill -{name} {}", self.id()));
     }
 
-    /// Waits for the end of the process: its stdout ends with it.
+    /// Waits for the end of the process: its stdout ends with it. Then all that it wrote to stderr
+    /// is known.
     pub fn wait(&mut self, longest: Duration) -> ExitStatus {
         let until = Instant::now() + longest;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.child.wait().expect("wait"),
+                Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("ringway runs on; {}", self.stderr()),
             }
         }
+        // Its end is not yet the end of what it wrote; who has its stdout has its stderr, too.
+        self.collector.take().map(JoinHandle::join);
+        self.child.wait().expect("wait")
     }
 
     /// Whether the process has ended.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::SockRef;
 
-use super::DEADLINE;
+use super::{DEADLINE, Refusing};
 
 /// Speaks to the control API, one connection per request.
 #[derive(Debug, Clone)]
@@ -128,6 +128,8 @@ pub struct FastTarget {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<Served>,
+    /// Keeps the port from others when it has been killed.
+    place: Refusing,
 }
 
 /// What the threads of a target share.
@@ -149,14 +151,10 @@ impl FastTarget {
 
     /// Starts one that thinks for `delay` first.
     pub fn slow(body: &str, delay: Duration) -> Self {
-        Self::at((Ipv4Addr::LOCALHOST, 0).into(), body, delay)
-    }
-
-    /// Starts one at an address.
-    pub fn at(address: SocketAddr, body: &str, delay: Duration) -> Self {
-        let listener = TcpListener::bind(address).expect("free address");
+        let place = Refusing::start();
+        let address = place.address();
+        let listener = TcpListener::bind(address).expect("our own port");
         SockRef::from(&listener).listen(4096).expect("backlog");
-        let address = listener.local_addr().expect("bound");
         let state = Arc::new(Served {
             body: body.into(),
             delay,
@@ -178,7 +176,7 @@ impl FastTarget {
                 thread::spawn(move || shared.serve(stream));
             }
         });
-        Self { address, state }
+        Self { address, state, place }
     }
 
     /// Ends it as SIGKILL would with requests unread: every connection is reset.
@@ -244,6 +242,10 @@ impl Served {
     }
 }
 
+/// How long a process that has handed over keeps an unused connection (2 s), less what there may be
+/// between a look at the clock and the request at its socket.
+pub const HANDED_OVER_GRACE: Duration = Duration::from_millis(1500);
+
 /// What a strict client saw.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -256,7 +258,8 @@ pub struct Seen {
 }
 
 /// Sends GET requests one after the other on a keep-alive connection, with `pause` in between,
-/// until told to stop; makes a new connection only where the last response said so.
+/// until told to stop; makes a new connection only where the last response said so, or where the
+/// machine was so busy that the connection was unused for [`HANDED_OVER_GRACE`].
 pub fn strict_client(
     address: SocketAddr,
     pause: Duration,
@@ -266,8 +269,10 @@ pub fn strict_client(
     let mut seen = Seen::default();
     let mut connection: Option<TcpStream> = None;
     let mut served = 0;
+    let mut answered = Instant::now();
     while !stop.load(Relaxed) {
-        let mut stream = match connection.take() {
+        let kept = connection.take().filter(|_| answered.elapsed() < HANDED_OVER_GRACE);
+        let mut stream = match kept {
             Some(stream) => stream,
             None => match TcpStream::connect(address) {
                 Ok(stream) => {
@@ -284,7 +289,7 @@ pub fn strict_client(
         };
         match exchange(&mut stream) {
             Ok(response) => {
-                served += 1;
+                (served, answered) = (served + 1, Instant::now());
                 let head = String::from_utf8_lossy(&response).to_lowercase();
                 match head.starts_with("http/1.1 200") {
                     true => seen.good += 1,

@@ -28,13 +28,14 @@ pub use api::Api;
 pub use balancer::{Balancer, Ringway, binary, shell};
 pub use client::{Client, End, ReadError};
 pub use config::{Config, http, tcp};
-pub use control::{Answer, Control, FastTarget, Seen, strict_client};
+pub use control::{Answer, Control, FastTarget, HANDED_OVER_GRACE, Seen, strict_client};
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};
 
-/// Longest wait for anything. Far above what a busy machine needs, so passing it means "never".
-pub const DEADLINE: Duration = Duration::from_secs(15);
+/// Longest wait for anything. Far above what a busy machine needs, so passing it means "never";
+/// below the 60 s after which ringway by itself ends what is silent.
+pub const DEADLINE: Duration = Duration::from_secs(45);
 
 /// `bytes` as text for messages, shortened.
 pub fn show(bytes: &[u8]) -> String {

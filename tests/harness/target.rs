@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::{DEADLINE, End, Parsed, Request, parse_request, show};
+use super::{DEADLINE, End, Parsed, Refusing, Request, parse_request, show};
 
 /// A scripted target; it stops listening and closes its connections when dropped.
 pub struct Target {
     address: SocketAddr,
     listener: TcpListener,
     shared: Arc<Shared>,
+    /// Keeps the port from others when it no longer listens.
+    place: Refusing,
 }
 
 /// What happened on one connection so far.
@@ -74,12 +76,9 @@ impl Target {
     /// Starts a target on a free loopback port; `script` serves each connection, which is closed
     /// when it returns.
     pub fn start(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").expect("free port"), script)
-    }
-
-    /// Starts a target on `listener`.
-    pub fn on(listener: TcpListener, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let address = listener.local_addr().expect("bound");
+        let place = Refusing::start();
+        let address = place.address();
+        let listener = TcpListener::bind(address).expect("our own port");
         let shared = Arc::new(Shared::default());
         let (accepting, log) = (listener.try_clone().expect("clone"), Arc::clone(&shared));
         let script = Arc::new(script);
@@ -92,7 +91,7 @@ impl Target {
                 });
             }
         });
-        Self { address, listener, shared }
+        Self { address, listener, shared, place }
     }
 
     /// Answers every request with 200 and `name` as its body.

@@ -190,8 +190,8 @@ fn silence_in_the_middle_of_a_response_cuts_the_client() {
         peer.take_rest();
     });
     let balancer = http(&[&target])
-        .home("response_timeout = \"700ms\"\nidle_timeout = \"700ms\"")
-        .web("idle_timeout = \"700ms\"")
+        .home("response_timeout = \"3s\"\nidle_timeout = \"3s\"")
+        .web("idle_timeout = \"3s\"")
         .start();
     let mut client = balancer.client();
     client.send_get("/");
@@ -205,7 +205,7 @@ fn silence_in_the_middle_of_a_response_cuts_the_client() {
 #[test]
 #[allow(clippy::disallowed_methods, reason = "paces the threads of a test")]
 fn one_direction_may_be_silent_while_the_other_moves() {
-    let step = Duration::from_millis(100);
+    let step = Duration::from_millis(200);
     let target = Target::start(move |peer| {
         let head = peer.take_until(b"\r\n\r\n").unwrap_or_default();
         if head.starts_with(b"POST /up") {
@@ -220,7 +220,7 @@ fn one_direction_may_be_silent_while_the_other_moves() {
             });
         }
     });
-    let balancer = http(&[&target]).web("idle_timeout = \"1s\"").start();
+    let balancer = http(&[&target]).web("idle_timeout = \"3s\"").start();
     let (mut up, mut down) = (balancer.client(), balancer.client());
     down.send("POST /down HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhel");
     up.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n");

@@ -131,8 +131,8 @@ fn upgrades_to_other_protocols_are_not_forwarded() {
 fn silent_upgraded_connection_is_closed_on_both_sides_when_idle() {
     let target = switching("");
     let balancer = http(&[&target])
-        .home("idle_timeout = \"700ms\"\nresponse_timeout = \"700ms\"")
-        .web("idle_timeout = \"700ms\"")
+        .home("idle_timeout = \"3s\"\nresponse_timeout = \"3s\"")
+        .web("idle_timeout = \"3s\"")
         .start();
     let mut client = balancer.client();
     client.send(UPGRADE);

@@ -1,7 +1,5 @@
 //! Draining: what a target that is taken out may still finish, and what becomes of the rest.
 
-use std::time::Instant;
-
 use super::*;
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
@@ -75,10 +73,9 @@ fn unused_connections_close_at_once() {
     let balancer = config.home(&delay("300s")).start();
     let mut client = balancer.client();
     assert_eq!(client.get("/").text(), "goes");
-    let began = Instant::now();
     balancer.reload(&http(&[&staying]).one_worker().home(&delay("300s")).text());
+    // Long before the delay, and before it has been idle for too long.
     assert_eq!(going.wait_end(0), End::Closed);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(client.get("/").text(), "stays");
 }
 
@@ -94,8 +91,7 @@ fn at_the_end_of_the_delay_a_request_without_an_answer_gets_502() {
     balancer.reload(&http(&[&staying]).home(&delay("1s")).text());
     let response = client.response("GET");
     assert_eq!(response.status, 502, "{response:?}");
-    let took = began.elapsed();
-    assert!((1.0..2.5).contains(&took.as_secs_f64()), "{took:?}");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     balancer.wait_log(&["drained", &format!("target={}", going.address())]);
     assert_eq!(client.get("/").text(), "stays", "the client's connection stays");
     gate.open();
@@ -161,10 +157,9 @@ fn delay_of_zero_cuts_at_once() {
     let mut client = balancer.client();
     client.send_get("/slow");
     wait_request(&going, "/slow");
-    let began = Instant::now();
     balancer.reload(&http(&[&Target::named("stays")]).home(&delay("0s")).text());
+    // Nothing else would answer it before the response timeout of 60 s.
     assert_eq!(client.response("GET").status, 502);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     gate.open();
 }
 
@@ -177,30 +172,31 @@ fn websocket_lives_through_the_delay_and_is_cut_at_its_end() {
             peer.send(&byte);
         }
     });
-    let balancer = http(&[&going]).home(&delay("1s")).start();
+    let balancer = http(&[&going]).home(&delay("5s")).start();
     let mut client = balancer.client();
     client.send(UPGRADE);
     assert_eq!(client.response("GET").status, 101);
-    balancer.reload(&http(&[&Target::named("stays")]).home(&delay("1s")).text());
     let began = Instant::now();
+    balancer.reload(&http(&[&Target::named("stays")]).home(&delay("5s")).text());
     client.send("x");
     assert_eq!(client.take(1), b"x", "it lives on for now");
     let (rest, end) = client.rest();
     assert!(rest.is_empty() && end != End::TimedOut, "{end:?} after {}", show(&rest));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
     going.wait_end(0);
 }
 
 #[test]
 fn l4_connection_outlives_the_delay_unless_termination_is_asked_for() {
-    for terminates in [false, true] {
+    // Where the delay ends it, it has to be long enough for a byte there and back.
+    for (terminates, time) in [(false, "500ms"), (true, "5s")] {
         let going = Target::start(|peer| {
             while let Some(byte) = peer.take(1) {
                 peer.send(&byte);
             }
         });
         let staying = Target::start(|peer| drop((peer.send(b"stays"), peer.take_rest())));
-        let settings = format!("{}\nconnection_termination = {terminates}", delay("500ms"));
+        let settings = format!("{}\nconnection_termination = {terminates}", delay(time));
         let balancer = tcp(&[&going]).home(&settings).start();
         let mut client = balancer.client();
         client.send("a");
@@ -224,16 +220,16 @@ fn l4_connection_outlives_the_delay_unless_termination_is_asked_for() {
 fn registering_again_ends_the_draining() {
     let gate = Gate::new();
     let going = slow(&gate, b"", WHOLE);
-    let config = http(&[&going]).home(&delay("1s"));
+    let config = http(&[&going]).home(&delay("4s"));
     let balancer = config.start();
     let mut client = balancer.client();
     client.send_get("/slow");
     wait_request(&going, "/slow");
-    balancer.reload(&http(&[]).home(&delay("1s")).text());
+    balancer.reload(&http(&[]).home(&delay("4s")).text());
     assert_eq!(balancer.client().get("/").status, 503, "no target left");
     balancer.reload(&config.text());
     assert_eq!(answers(&balancer, 2), ["slow"; 2]);
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(4500));
     assert_eq!(balancer.log_count(&[" drained "]), 0, "{}", balancer.log());
     gate.open();
     assert_eq!(client.response("GET").text(), "done");

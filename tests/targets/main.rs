@@ -24,12 +24,16 @@ mod waits;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::*;
 
-/// A probe every 100 ms, so that tests need not wait.
-const FAST: &str = "interval = \"100ms\", timeout = \"80ms\"";
+/// Probes as often as a busy machine can answer them in time: one that is late is a failure.
+const OFTEN: &str = "interval = \"1s\", timeout = \"950ms\"";
+/// In which a target that is probed [`OFTEN`] is probed more than once.
+const PROBES: Duration = Duration::from_millis(2500);
+/// Later than a probe waits.
+const TOO_LATE: Duration = Duration::from_millis(1200);
 
 /// What a client of a [`Stream`] waits before each request.
 const PAUSE: Duration = Duration::from_micros(1500);
@@ -72,7 +76,7 @@ impl Checked {
                         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
                         peer.send(head.as_bytes());
                     }
-                    Health::Late => thread::sleep(Duration::from_millis(300)),
+                    Health::Late => thread::sleep(TOO_LATE),
                     Health::Close => return,
                 }
             }
@@ -99,7 +103,7 @@ impl Checked {
 
 /// A health check of `/health`, with these settings besides.
 fn check(settings: &str) -> String {
-    format!("health_check = {{ path = \"/health\", {FAST}, {settings} }}")
+    format!("health_check = {{ path = \"/health\", {OFTEN}, {settings} }}")
 }
 
 /// A response with this body.
@@ -111,6 +115,16 @@ fn ok(body: &str) -> Vec<u8> {
 fn answers(balancer: &Balancer, count: usize) -> Vec<String> {
     let mut client = balancer.client();
     (0..count).map(|_| client.get("/").text()).collect()
+}
+
+/// Waits until `expected` answer as many requests, in any order. Workers hear of another health a
+/// moment before or after the log does.
+fn wait_answers(balancer: &Balancer, expected: &[&str]) {
+    balancer.wait(&format!("answers of {expected:?}"), || {
+        let mut names = answers(balancer, expected.len());
+        names.sort();
+        names == expected
+    });
 }
 
 /// Clients that send requests on keep-alive connections until they are stopped.
@@ -166,10 +180,14 @@ impl Stream {
 
 fn requests(stop: &AtomicBool, keeps: bool, connect: &impl Fn() -> Client) -> Vec<Seen> {
     let mut seen = Vec::new();
-    let mut client = connect();
+    let (mut client, mut answered) = (connect(), Instant::now());
     while !stop.load(SeqCst) {
         // Scripted targets keep all that they receive.
         thread::sleep(PAUSE);
+        // On a busy machine: it may have been closed as one that is not used.
+        if answered.elapsed() > HANDED_OVER_GRACE {
+            client = connect();
+        }
         let sent = client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         match client.try_response("GET") {
             Ok(response) => {
@@ -177,6 +195,7 @@ fn requests(stop: &AtomicBool, keeps: bool, connect: &impl Fn() -> Client) -> Ve
                 if response.closes() || !keeps {
                     client = connect();
                 }
+                answered = Instant::now();
             }
             Err(error) => {
                 seen.push(Err(format!("sent: {sent}, {error:?}")));

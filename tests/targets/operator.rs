@@ -26,8 +26,8 @@ fn rolling_update_by_script_fails_nothing() {
     let stream = Stream::start(balancer.address("web"), 8);
     for (old, new) in old.iter().zip(&new) {
         let (old, new) = (old.target.address(), new.target.address());
-        run(&controlled, &format!("targets register home {new} --wait=10s"), 0);
-        run(&controlled, &format!("targets deregister home {old} --wait=10s"), 0);
+        run(&controlled, &format!("targets register home {new} --wait=40s"), 0);
+        run(&controlled, &format!("targets deregister home {old} --wait=40s"), 0);
     }
     let before = old.iter().map(Checked::served).sum::<usize>();
     assert!(answers(&balancer, 20).iter().all(|name| name == "v2"));
@@ -39,7 +39,7 @@ fn rolling_update_by_script_fails_nothing() {
 fn each_command_does_what_it_says() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let controlled = Controlled::new();
-    let balancer = Balancer::start(&controlled.text(&http(&[&a])));
+    let mut balancer = Balancer::start(&controlled.text(&http(&[&a])));
     let stream = Stream::start(balancer.address("web"), 2);
     run(&controlled, &format!("targets register home {}", b.address()), 0);
     assert!(run(&controlled, "targets list home", 0).contains(&b.address().to_string()));
@@ -56,6 +56,7 @@ fn each_command_does_what_it_says() {
     assert_eq!(answers(&balancer, 2), ["a"; 2]);
     stream.stop_clean();
     run(&controlled, "drain", 0);
+    assert!(balancer.process().wait(DEADLINE).success());
     balancer.wait_log(&["stopped"]);
     run(&controlled, "status", 69);
 }

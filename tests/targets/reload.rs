@@ -5,9 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::*;
 
+/// How long connections of a removed listener are served.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A configuration with these groups and listeners; health checks are off.
 fn text(groups: &[(&str, &[&Target])], listeners: &[String]) -> String {
-    let mut text = String::from("[server]\nworkers = 2\ndrain_timeout = \"2s\"\n");
+    let mut text = String::from("[server]\nworkers = 2\ndrain_timeout = \"5s\"\n");
     for (name, targets) in groups {
         let targets: Vec<_> = targets.iter().map(|t| format!("\"{}\"", t.address())).collect();
         text += &format!(
@@ -43,7 +46,7 @@ fn bad_file_is_refused_whole_with_every_error_in_the_log() {
     let new = free_address();
     let bad = text(&[("home", &[&b])], &[web(), listener("other", new, "l9", "nowhere")]);
     balancer
-        .reload_refused(&bad.replace("drain_timeout = \"2s\"", "drain_timeout = \"2 parsecs\""));
+        .reload_refused(&bad.replace("drain_timeout = \"5s\"", "drain_timeout = \"2 parsecs\""));
     let log = balancer.log();
     let line = log.lines().find(|line| line.contains("change refused")).expect("refused");
     for word in ["parsecs", "l9"] {
@@ -166,7 +169,7 @@ fn forgotten_listener_leaves_no_connection_to_the_one_that_takes_its_place() {
     // The last chunk keeps an exchange open while its listener is forgotten.
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
     balancer.reload(&text(groups, &[web()]));
-    thread::sleep(Duration::from_millis(2500));
+    thread::sleep(DRAIN_TIMEOUT + Duration::from_millis(500));
     balancer.reload(&text(groups, &[web(), listener("coming", coming, "l7", "secret")]));
     client.send("0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let (rest, _) = client.rest();

@@ -1,7 +1,5 @@
 //! Which target gets how much, over sockets.
 
-use std::time::Instant;
-
 use super::*;
 
 /// Answers with `status`, its name, after `delay`.
@@ -28,7 +26,9 @@ fn share(balancer: &Balancer, clients: usize, span: Duration, name: &str) -> f64
 #[test]
 fn slow_target_gets_less_than_a_tenth_by_outstanding_requests_and_half_in_turn() {
     let millis = Duration::from_millis;
-    let (fast, slow) = (after("f", 200, millis(1)), after("s", 200, millis(50)));
+    // The share follows from how long each takes: so slow that on a busy machine, too, the fast one
+    // is more than ten times as fast.
+    let (fast, slow) = (after("f", 200, millis(1)), after("s", 200, millis(2000)));
     let config = http(&[&fast, &slow]);
     let least = config.clone().home("algorithm = \"least_outstanding_requests\"").start();
     let seen = share(&least, 32, millis(3000), "s");
@@ -44,13 +44,15 @@ fn target_that_fails_gets_less_where_anomalies_are_mitigated() {
     let all = [after("a", 200, none), after("b", 200, none), after("x", 500, none)];
     let settings = "algorithm = \"weighted_random\"\nanomaly_mitigation = true";
     let balancer = http(&[&all[0], &all[1], &all[2]]).home(settings).start();
-    let span = Duration::from_secs(1);
-    let first = share(&balancer, 2, span, "x");
-    assert!(first > 0.2, "{first}");
-    let began = Instant::now();
+    let mut client = balancer.client();
+    let mut failed = |count| (0..count).filter(|_| client.get("/").status == 500).count();
+    // 100 expected, standard deviation 8.2.
+    let first = failed(300);
+    assert!(first > 40, "{first} of 300");
+    let until = Instant::now() + DEADLINE;
     // Each window of 5 s halves its weight.
-    while share(&balancer, 2, span, "x") > 0.08 {
-        assert!(began.elapsed() < Duration::from_secs(30), "its share does not fall");
+    while failed(300) > 24 {
+        assert!(Instant::now() < until, "its share does not fall");
     }
 }
 
@@ -64,13 +66,25 @@ fn target_that_turns_healthy_starts_slowly() {
     assert!(answers(&balancer, 4).contains(&"b".into()), "those that begin together do not ramp");
     all[1].turn(Health::Status(500));
     balancer.wait_log(&[&all[1].field(), "to=unhealthy"]);
+    // Of its turns it takes as many as time has passed of the ramp since it turned healthy, which
+    // it does between these two instants. Each is drawn: standard deviation of 1000 requests
+    // 0.011 at most.
+    let expected = |healthy: Instant| (healthy.elapsed().as_secs_f64() / 30.0).min(1.0) / 2.0;
+    let share = || {
+        let names = answers(&balancer, 1000);
+        names.iter().filter(|name| *name == "b").count() as f64 / 1000.0
+    };
+    let before = Instant::now();
     all[1].turn(Health::Status(200));
     balancer.wait_log_count(&[&all[1].field(), "to=healthy"], 2);
-    let first = share(&balancer, 2, Duration::from_secs(1), "b");
+    let after = Instant::now();
+    let first = share();
+    assert!(first < expected(before) + 0.07, "{first} after {:?}", before.elapsed());
     thread::sleep(Duration::from_secs(5));
-    let later = share(&balancer, 2, Duration::from_secs(1), "b");
-    assert!(first < 0.06, "{first:.3} in the first second of 30");
-    assert!((0.06..0.2).contains(&later) && later > first, "{later:.3} in the seventh");
+    let least = expected(after) - 0.07;
+    let later = share();
+    let most = expected(before) + 0.07;
+    assert!((least..most).contains(&later) && later > first, "{first}, {later} of {most}");
 }
 
 #[test]
@@ -88,17 +102,17 @@ fn outlier_is_taken_out_for_a_while_and_let_back() {
     let balancer = http(&[&good, &bad]).home(settings).start();
     let mut client = balancer.client();
     let mut ask = || client.get("/").text();
+    let began = Instant::now();
     for _ in 0..6 {
         ask();
     }
-    let began = Instant::now();
     while (0..4).any(|_| ask() == "b") {
-        assert!(began.elapsed() < Duration::from_secs(1), "not ejected");
+        assert!(began.elapsed() < DEADLINE, "not ejected");
         thread::sleep(Duration::from_millis(10));
     }
     failing.store(false, SeqCst);
     while (0..2).all(|_| ask() == "a") {
-        assert!(began.elapsed() < DEADLINE, "not let back");
+        assert!(began.elapsed() < DEADLINE * 2, "not let back");
         thread::sleep(Duration::from_millis(10));
     }
     assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());

@@ -143,6 +143,7 @@ fn unhealthy_target_is_left_and_the_session_stays_where_it_went() {
     let own = usize::from(first.text() == "b");
     all[own].turn(Health::Status(500));
     balancer.wait_log(&["to=unhealthy"]);
+    wait_answers(&balancer, &[["b", "a"][own]; 4]);
     let moved = get(&mut client, &cookie(&first, "AWSALB"));
     assert_ne!(moved.text(), first.text());
     all[own].turn(Health::Status(200));

@@ -69,7 +69,8 @@ impl Probed {
         let names = || answers(&self.balancer, 4);
         a.turn(Health::Status(503));
         self.balancer.wait("a to get nothing", || names() == ["b"; 4]);
-        assert!(self.controlled.targets().contains("Target.ResponseCodeMismatch"));
+        let mismatch = || self.controlled.targets().contains("Target.ResponseCodeMismatch");
+        self.balancer.wait("the reason", mismatch);
         assert!(self.controlled.api.ask("GET", "/v1/status", "").contains("\"unhealthy\""));
         a.turn(Health::Status(200));
         self.balancer.wait("a to be back", || names().contains(&"a".into()));

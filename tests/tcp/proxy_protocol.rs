@@ -189,7 +189,8 @@ fn connection_that_never_brings_its_header_is_closed() {
     for begin in ["", "PROXY TCP4 198"] {
         let balancer = accepting(&target, lines).start();
         let mut client = balancer.client();
-        client.send(begin);
+        // On a busy machine it may be closed before.
+        client.try_send(begin);
         assert_ne!(client.rest().1, End::TimedOut, "{begin:?}");
     }
     assert_eq!(target.connection_count(), 0);
