@@ -6,6 +6,7 @@
 
 mod client;
 mod generate;
+mod named;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use client::{
     Reload, Rules, RulesCommand, SOCKET_PATH, Status, Targets, TargetsCommand,
 };
 pub use generate::{completions, man_pages};
+pub use named::{Groups, GroupsCommand, Listeners, ListenersCommand};
 
 /// Where `run` and `check` look for the configuration unless told otherwise.
 pub const CONFIG_PATH: &str = "/etc/ringway/ringway.toml";

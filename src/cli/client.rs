@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
+use super::named::{Groups, Listeners};
+
 /// Where the client looks for the control API unless told otherwise.
 pub const SOCKET_PATH: &str = "/run/ringway/control.sock";
 
@@ -26,6 +28,8 @@ macro_rules! help {
         )
     };
 }
+
+pub(super) use help;
 
 /// How the running ringway is reached.
 #[derive(Debug, Clone, Default, Args)]
@@ -65,6 +69,20 @@ pub enum ClientCommand {
         "ringway targets weight blog 127.0.0.1:8083 5"
     ))]
     Targets(Targets),
+    /// Show, make, replace and remove target groups
+    #[command(after_long_help = help!(
+        "ringway groups list"
+        "ringway groups put blog 'health_check = { path = \"/health\" }'"
+        "ringway groups delete blog"
+    ))]
+    Groups(Groups),
+    /// Show, make, replace and remove listeners
+    #[command(after_long_help = help!(
+        "ringway listeners list"
+        "ringway listeners put web 'address = \"0.0.0.0:80\", default = { forward = \"home\" }'"
+        "ringway listeners delete web"
+    ))]
+    Listeners(Listeners),
     /// List, put and delete the rules of a listener
     #[command(after_long_help = help!(
         "ringway rules list web"
@@ -378,6 +396,8 @@ impl ClientCommand {
         match self {
             Self::Status(options) => &options.reach,
             Self::Targets(options) => &options.reach,
+            Self::Groups(options) => &options.reach,
+            Self::Listeners(options) => &options.reach,
             Self::Rules(options) => &options.reach,
             Self::Mode(options) => &options.reach,
             Self::Reload(options) => &options.reach,

@@ -7,15 +7,36 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-const VISIBLE: [&str; 15] = [
-    "run", "check", "demo", "doctor", "version", "status", "targets", "rules", "mode", "reload",
-    "drain", "upgrade", "keys", "events", "config",
+const VISIBLE: [&str; 17] = [
+    "run",
+    "check",
+    "demo",
+    "doctor",
+    "version",
+    "status",
+    "targets",
+    "groups",
+    "listeners",
+    "rules",
+    "mode",
+    "reload",
+    "drain",
+    "upgrade",
+    "keys",
+    "events",
+    "config",
 ];
-const NESTED: [&str; 10] = [
+const NESTED: [&str; 16] = [
     "targets-register",
     "targets-deregister",
     "targets-list",
     "targets-weight",
+    "groups-list",
+    "groups-put",
+    "groups-delete",
+    "listeners-list",
+    "listeners-put",
+    "listeners-delete",
     "rules-list",
     "rules-put",
     "rules-delete",
@@ -49,6 +70,8 @@ fn client_meaning(command: &ClientCommand) -> String {
     let meant = match command {
         ClientCommand::Status(status) => format!("status {:?} {}", status.watch, status.json),
         ClientCommand::Targets(targets) => format!("targets {:?}", targets.command),
+        ClientCommand::Groups(groups) => format!("groups {:?}", groups.command),
+        ClientCommand::Listeners(listeners) => format!("listeners {:?}", listeners.command),
         ClientCommand::Rules(rules) => format!("rules {:?}", rules.command),
         ClientCommand::Mode(mode) => format!("mode {} {:?}", mode.listener, mode.mode),
         ClientCommand::Reload(reload) if reload.or_upgrade => "reload or upgrade".into(),
@@ -96,6 +119,18 @@ fn client_command_lines_mean_what_the_help_says() {
             "rules Put { listener: \"web\", priority: 10, rule: None, json: Some(\"{}\") }",
         ),
         ("rules delete web 10", "rules Delete { listener: \"web\", priority: 10 }"),
+        ("groups list --json", "groups List { json: true }"),
+        (
+            "groups put g --socket /s x=1",
+            "groups Put { name: \"g\", group: Some(\"x=1\"), json: None } at /s",
+        ),
+        ("groups delete g", "groups Delete { name: \"g\" }"),
+        ("listeners list", "listeners List { json: false }"),
+        (
+            "listeners put web --json {}",
+            "listeners Put { name: \"web\", listener: None, json: Some(\"{}\") }",
+        ),
+        ("listeners delete web", "listeners Delete { name: \"web\" }"),
         ("mode web l4", "mode web L4"),
         ("keys rotate", "keys Rotate"),
         ("events --json", "events true"),
@@ -149,6 +184,9 @@ fn wrong_command_lines_are_refused() {
         ("ringway targets weight g a -1", ErrorKind::UnknownArgument),
         ("ringway rules put web x y", ErrorKind::ValueValidation),
         ("ringway rules put web 1 y --json {}", ErrorKind::ArgumentConflict),
+        ("ringway groups", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("ringway groups put", ErrorKind::MissingRequiredArgument),
+        ("ringway listeners put web x --json {}", ErrorKind::ArgumentConflict),
         ("ringway mode web l5", ErrorKind::InvalidValue),
         ("ringway --version", ErrorKind::DisplayVersion),
         ("ringway --help", ErrorKind::DisplayHelp),

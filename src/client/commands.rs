@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Trouble;
 use super::connect::{Client, Question, segment};
 use super::look::Output;
-use super::{events, rule, status, targets, watch};
+use super::{events, named, rule, status, targets, watch};
 use crate::cli::{
     ClientCommand, ConfigCommand, KeysCommand, Layer, RulesCommand, Status as StatusOptions,
     TargetsCommand,
@@ -36,6 +36,10 @@ pub(super) async fn carry_out(
     match command {
         ClientCommand::Status(options) => show_status(client, options, output).await,
         ClientCommand::Targets(options) => of_targets(client, &options.command, output).await,
+        ClientCommand::Groups(options) => named::groups(client, &options.command, output).await,
+        ClientCommand::Listeners(options) => {
+            named::listeners(client, &options.command, output).await
+        }
         ClientCommand::Rules(options) => of_rules(client, &options.command, output).await,
         ClientCommand::Mode(options) => {
             let mode = match options.mode {
@@ -82,7 +86,7 @@ async fn upgrade(client: &Client, output: &mut Output<'_>) -> Result<(), Trouble
 }
 
 /// Asks for a change, and tells that it is `done`.
-async fn change(
+pub(super) async fn change(
     client: &Client,
     question: Question,
     done: &str,
@@ -117,7 +121,7 @@ async fn show_status(
 }
 
 /// Prints the answer as it is, in lines.
-async fn show_json(
+pub(super) async fn show_json(
     client: &Client,
     path: impl Into<String>,
     output: &mut Output<'_>,
@@ -283,7 +287,7 @@ async fn of_rules(
             Ok(output.say(&status::rules(&each))?)
         }
         RulesCommand::Put { listener, priority, rule, json } => {
-            let body = rule::read(rule.as_deref(), json.as_deref())?;
+            let body = rule::read(rule::RULE, rule.as_deref(), json.as_deref())?;
             let path = format!("{}/{priority}", rules(listener));
             let done = format!("listener {listener} has rule {priority}");
             change(client, Question::new(Method::PUT, path).body(body), &done, output).await

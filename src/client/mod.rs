@@ -1,13 +1,15 @@
 //! The client of the control API: what `ringway status` and its like do.
 //!
 //! `connect` finds the API and speaks HTTP with it, `commands` says what each command asks and
-//! prints, `status` draws the table and `watch` draws it again, `rule` reads the text of a rule,
-//! `events` tells what happens. Nothing here knows how the answers come about. Start with [`run`].
+//! prints, `named` does so for target groups and listeners, `rule` reads the text of these and of
+//! rules, `status` draws the table and `watch` draws it again, `events` tells what happens. Nothing
+//! here knows how the answers come about. Start with [`run`].
 
 mod commands;
 mod connect;
 mod events;
 mod look;
+mod named;
 mod rule;
 mod status;
 mod targets;

@@ -61,7 +61,8 @@ fn head(status: &Status, view: View) -> String {
     out
 }
 
-fn listener_block(listener: &ListenerStatus, color: Color) -> String {
+/// A listener and its rules.
+pub(super) fn listener_block(listener: &ListenerStatus, color: Color) -> String {
     let mut out = paint(color, Tone::Bold, &format!("listener {}", fit(&listener.name, 30)));
     let ListenerStatus { address, mode, origin, .. } = listener;
     let _ = writeln!(out, "  {mode}  {}  {}", fit(address, 24), paint(color, Tone::Dim, origin));
@@ -150,7 +151,8 @@ fn words(value: &Value) -> String {
     }
 }
 
-fn group_block(group: &GroupStatus, view: View) -> String {
+/// A target group and its targets.
+pub(super) fn group_block(group: &GroupStatus, view: View) -> String {
     let title = format!("target group {}", fit(&group.name, 30));
     let mut out = paint(view.color, Tone::Bold, &title);
     let _ = write!(out, "  {}", group.algorithm);

@@ -119,6 +119,37 @@ async fn commands_do_what_they_say() {
             r#"{"listeners":{"web":{"rules":{"10":null}}}}"#,
         ),
         (
+            "groups put shop 'algorithm = \"round_robin\", slow_start = \"30s\"'",
+            "there is target group shop (generation 8)\n",
+            concat!(
+                r#"{"target_groups":{"shop":null}} {"target_groups":{"shop":"#,
+                r#"{"algorithm":"round_robin","slow_start":"30s"}}}"#,
+            ),
+        ),
+        (
+            "groups put home --json '{}'",
+            "there is target group home (generation 8)\n",
+            r#"{"target_groups":{"home":null}} {"target_groups":{"home":{}}}"#,
+        ),
+        (
+            "groups delete spare",
+            "there is no target group spare any more (generation 8)\n",
+            r#"{"target_groups":{"spare":null}}"#,
+        ),
+        (
+            "listeners put api 'address = \"127.0.0.1:0\", default = { forward = \"home\" }'",
+            "there is listener api (generation 8)\n",
+            concat!(
+                r#"{"listeners":{"api":null}} {"listeners":{"api":"#,
+                r#"{"address":"127.0.0.1:0","default":{"forward":"home"}}}}"#,
+            ),
+        ),
+        (
+            "listeners delete web",
+            "there is no listener web any more (generation 8)\n",
+            r#"{"listeners":{"web":null}}"#,
+        ),
+        (
             "mode web l4",
             "listener web is l4 (generation 8)\n",
             r#"{"listeners":{"web":{"mode":"l4"}}}"#,
@@ -149,6 +180,18 @@ async fn what_is_there_is_shown() {
     assert_eq!(text, "       10  path_pattern /blog -> forward blog\n");
     let (_, text) = stand.run("rules list web --json").await;
     assert!(text.contains("\"path_pattern\": ["), "{text}");
+    let (_, text) = stand.run("groups list").await;
+    let blocks: Vec<_> = text.split("\n\n").filter_map(|block| block.lines().next()).collect();
+    let expected = ["target group blog  round_robin", "target group spare  round_robin"];
+    assert_eq!(blocks, expected, "{text}");
+    let (_, text) = stand.run("groups list --json").await;
+    let groups: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(groups, fake::config()["target_groups"]);
+    let (_, text) = stand.run("listeners list").await;
+    assert!(text.starts_with("listener tcp  l4  ") && text.contains("\nlistener web "), "{text}");
+    assert!(text.contains("-> forward blog\n") && !text.contains("target group"), "{text}");
+    let (_, text) = stand.run("listeners list --json").await;
+    assert!(text.contains("\"web\": {"), "{text}");
     assert_eq!(stand.run("config export").await, (0, "[server]\n".into()));
     let (_, text) = stand.run("config show").await;
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -192,6 +235,10 @@ async fn failures_have_their_exit_status_and_a_cure() {
         ),
         ("upgrade", 1, "ringway: no such binary; install it\n"),
         ("reload --or-upgrade", 1, "ringway: no such binary; install it\n"),
+        ("groups delete blog", 1, "ringway: target group `blog` is in use\n"),
+        ("listeners delete blgo", 1, "ringway: there is no listener `blgo`\n"),
+        ("groups put blog nonsense", 2, "the target group is not TOML: "),
+        ("listeners put web ''", 2, "the listener is not TOML: it is empty; write it as 'address"),
         (
             "rules put web 10 nonsense",
             2,
