@@ -4,6 +4,11 @@
 //! The only place where threads meet. A worker reads its messages between
 //! exchanges of its connections; nothing on the request path takes a lock.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "held for the length of a swap, by control and by a worker that reads its messages"
+)]
+
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
