@@ -1,8 +1,9 @@
 //! Bytes from socket to socket through a pipe, without a copy into this process.
 //!
 //! Readiness plus `splice(2)`: monoio's own splice operation is always run by a kernel thread,
-//! and costs several times a copy. Pays from about half a mebibyte on. Pipes are pooled: making
-//! one costs three system calls, and users other than root have few large ones.
+//! and costs several times a copy. Pays from about 128 KiB on, and sooner where other programs
+//! thrash the cache that a copy needs. Pipes are pooled: making one costs three system calls, and
+//! users other than root have few large ones.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,7 +16,7 @@ pub const PIPE_BYTES: usize = 1024 * 1024;
 /// Below this a pipe is worse than a copy; the kernel gives such to users with many pipes.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
 /// Most empty pipes kept per worker.
-const PIPES_KEPT_MAX: usize = 16;
+const PIPES_KEPT_MAX: usize = 64;
 
 /// An empty pipe. One that still holds bytes must be dropped, never put back.
 pub struct Pipe {

@@ -14,7 +14,7 @@ use super::local::Local;
 use super::record;
 
 /// From this many bytes on, the rest of a body of known length goes through a pipe.
-const SPLICE_BYTES_MIN: u64 = 512 * 1024;
+const SPLICE_BYTES_MIN: u64 = 128 * 1024;
 /// After this many reads that fill the buffer, a larger one pays.
 const FULL_READS_MAX: u32 = 2;
 
@@ -77,8 +77,8 @@ impl Pace<'_> {
         }
     }
 
-    /// As [`Pace::wait`], for a write to `to`. Bytes that a slow reader takes out of what the kernel
-    /// holds for it are bytes that move, too, long before there is room to write more.
+    /// As [`Pace::wait`], for a write to `to`. Bytes that a slow reader takes out of what the
+    /// kernel holds for it are bytes that move, too, long before there is room to write more.
     pub(super) async fn wait_write<F: Future>(
         &self,
         to: &Socket,

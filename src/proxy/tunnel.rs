@@ -1,9 +1,8 @@
 //! Bytes both ways between two connections, unread: L4 listeners and WebSockets.
 //!
 //! Each direction starts with a small buffer, moves to a larger one when that is filled, and to a
-//! pipe when the larger one is filled several times in a row. A direction that is quiet holds
-//! none of them. The end of one direction is carried through and the other goes on; a reset ends
-//! both as a reset.
+//! pipe when that is filled, too. A direction that is quiet holds none of them. The end of one
+//! direction is carried through and the other goes on; a reset ends both as a reset.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -11,7 +10,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, PIPE_BYTES, Socket, TUNNEL_BUFFER_BYTES};
+use crate::net::{
+    Alarm, BODY_BUFFER_BYTES, Buffer, Buffers, PIPE_BYTES, Socket, TUNNEL_BUFFER_BYTES,
+};
 
 use super::body::{self, Pace, Stop};
 use super::error::ErrorKind;
@@ -20,8 +21,8 @@ use super::local::Local;
 use super::record::{self, Record};
 use super::tallies;
 
-/// Reads that fill the largest buffer, in a row, after which a pipe is cheaper.
-const FULL_READS_MAX: u32 = 3;
+/// So many reads in a row that the next smaller buffer would have held bring that one back.
+const SMALL_READS_MAX: u32 = 16;
 /// A pipe that is filled less than this, this many times in a row, is given back.
 const THIN_BYTES: usize = BODY_BUFFER_BYTES / 2;
 const THIN_FILLS_MAX: u32 = 4;
@@ -105,46 +106,100 @@ async fn both<'p>(
     .await
 }
 
+/// How large a buffer a direction reads into, as what came lately suggests: every read and write
+/// more costs microseconds, whatever it moves.
+#[derive(Default)]
+struct Width {
+    size: Size,
+    /// Reads in a row for which the next smaller size is enough.
+    small_reads: u32,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    #[default]
+    Tunnel,
+    Body,
+    /// Where there is no pipe. Held by no direction that waits.
+    Bulk,
+}
+
+/// Why a direction leaves the pipe.
+enum Left {
+    /// There is none to be had.
+    NoPipe,
+    /// Too little comes for it.
+    Thin,
+    /// The direction has ended.
+    Ended,
+}
+
+impl Width {
+    fn buffer(&self, buffers: &Buffers) -> Buffer {
+        match self.size {
+            Size::Tunnel => buffers.tunnel(),
+            Size::Body => buffers.body(),
+            Size::Bulk => buffers.bulk(),
+        }
+    }
+
+    fn is_largest(&self) -> bool {
+        self.size == Size::Bulk
+    }
+
+    /// Notes that a read brought `len` bytes into an empty buffer of `capacity`. Returns whether so
+    /// much comes that a pipe is cheaper.
+    fn note(&mut self, len: usize, capacity: usize) -> bool {
+        let (smaller, smaller_bytes, larger) = match self.size {
+            Size::Tunnel => (Size::Tunnel, 0, Size::Body),
+            Size::Body => (Size::Tunnel, TUNNEL_BUFFER_BYTES, Size::Bulk),
+            Size::Bulk => (Size::Body, BODY_BUFFER_BYTES, Size::Bulk),
+        };
+        if len >= capacity {
+            self.small_reads = 0;
+            return std::mem::replace(&mut self.size, larger) != Size::Tunnel;
+        }
+        self.small_reads = if len <= smaller_bytes { self.small_reads + 1 } else { 0 };
+        if self.small_reads >= SMALL_READS_MAX {
+            *self = Self { size: smaller, small_reads: 0 };
+        }
+        false
+    }
+}
+
 impl Pump<'_> {
     async fn run(&self, early: Buffer) -> Result<(), Fault> {
-        let mut full_reads = 0;
+        let mut width = Width::default();
         if !early.is_empty() {
             self.write(early).await?;
         }
         loop {
-            let buffer = match full_reads {
-                0 => self.local.buffers.tunnel(),
-                _ => self.local.buffers.body(),
-            };
-            let room = buffer.room();
-            let Some(buffer) = self.read(buffer).await? else {
+            let Some(buffer) = self.read(&width).await? else {
                 self.to.end();
                 return Ok(());
             };
-            full_reads = match buffer.len() {
-                len if len == room => full_reads + 1,
-                len if len < TUNNEL_BUFFER_BYTES / 2 => 0,
-                _ => full_reads.min(1),
-            };
+            let overflows = width.note(buffer.len(), buffer.capacity());
             self.write(buffer).await?;
-            if full_reads > FULL_READS_MAX {
-                full_reads = 0;
-                if self.splice().await? {
-                    self.to.end();
-                    return Ok(());
+            if overflows {
+                match self.splice().await? {
+                    Left::NoPipe => {}
+                    Left::Thin => width = Width { size: Size::Body, small_reads: 0 },
+                    Left::Ended => {
+                        self.to.end();
+                        return Ok(());
+                    }
                 }
             }
         }
     }
 
     /// Reads some bytes; `None` at the end. Gives the buffer up while nothing comes.
-    async fn read(&self, buffer: Buffer) -> Result<Option<Buffer>, Fault> {
-        let mut spare = Some(buffer);
+    async fn read(&self, width: &Width) -> Result<Option<Buffer>, Fault> {
         loop {
-            if !self.local.engine.reads_can_be_given_up() {
+            if width.is_largest() || !self.local.engine.reads_can_be_given_up() {
                 self.readable().await?;
             }
-            let buffer = spare.take().unwrap_or_else(|| self.local.buffers.tunnel());
+            let buffer = width.buffer(&self.local.buffers);
             match self.pace.alarm.within(RELEASE_AFTER, self.from.read(buffer)).await {
                 Some((Ok(1..), buffer)) => {
                     self.pace.note();
@@ -198,9 +253,9 @@ impl Pump<'_> {
         }
     }
 
-    /// Moves bytes through a pipe while they come thick; `true` at the end of the direction.
-    async fn splice(&self) -> Result<bool, Fault> {
-        let Some(pipe) = self.local.pipes.take() else { return Ok(false) };
+    /// Moves bytes through a pipe while they come thick.
+    async fn splice(&self) -> Result<Left, Fault> {
+        let Some(pipe) = self.local.pipes.take() else { return Ok(Left::NoPipe) };
         let mut thin_fills = 0;
         while thin_fills < THIN_FILLS_MAX {
             let filled =
@@ -210,7 +265,7 @@ impl Pump<'_> {
                 None => break,
                 Some(Ok(0)) => {
                     self.local.pipes.put(pipe);
-                    return Ok(true);
+                    return Ok(Left::Ended);
                 }
                 Some(Ok(count)) => count,
                 Some(Err(_)) => return Err(Fault::From),
@@ -227,6 +282,47 @@ impl Pump<'_> {
             }
         }
         self.local.pipes.put(pipe);
-        Ok(false)
+        Ok(Left::Thin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the buffers that reads of these lengths meet, in KiB, and whether the last
+    /// one overflowed.
+    fn sizes(lens: &[usize]) -> (Vec<usize>, bool) {
+        let (buffers, mut width, mut overflows) = (Buffers::default(), Width::default(), false);
+        let sizes = lens.iter().map(|&len| {
+            let capacity = width.buffer(&buffers).capacity();
+            overflows = width.note(len.min(capacity), capacity);
+            capacity / 1024
+        });
+        (sizes.collect(), overflows)
+    }
+
+    #[test]
+    fn responses_of_a_size_are_soon_read_whole() {
+        let (kib16, rest) = (16_500, 120);
+        let (sizes, overflows) = sizes(&[kib16, rest, kib16, kib16, kib16]);
+        assert_eq!(sizes, [16, 64, 64, 64, 64]);
+        assert!(!overflows);
+    }
+
+    #[test]
+    fn what_fills_a_buffer_for_bodies_goes_through_a_pipe_or_else_into_larger_ones() {
+        assert_eq!(sizes(&[1 << 20]), (vec![16], false));
+        assert_eq!(sizes(&[1 << 20; 2]), (vec![16, 64], true));
+        assert_eq!(sizes(&[1 << 20; 4]), (vec![16, 64, 256, 256], true));
+    }
+
+    #[test]
+    fn small_reads_bring_the_small_buffer_back() {
+        let mut lens = vec![1 << 20; 2];
+        lens.resize(2 + 2 * SMALL_READS_MAX as usize + 1, 100);
+        let (sizes, _) = sizes(&lens);
+        let count = |kib| sizes.iter().filter(|&&size| size == kib).count();
+        assert_eq!((count(256), count(64), count(16)), (16, 17, 2));
     }
 }

@@ -224,6 +224,7 @@ fn slow_reader_does_not_fill_the_memory() {
 }
 
 /// What waits in the buffers of the kernel takes a slow reader longer than `idle_timeout`.
+#[allow(clippy::disallowed_methods, reason = "the pace of a client")]
 fn slow_reader_is_served(mode: &'static str) {
     const LENGTH: usize = 24 << 20;
     let target = Target::start(|peer| {
