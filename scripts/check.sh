@@ -157,7 +157,7 @@ contract() {
         return "$status"
     fi
     cargo build
-    timeout --signal=INT 180 python3 tests/api_contract.py \
+    timeout --signal=INT 900 python3 tests/api_contract.py \
         "${CARGO_TARGET_DIR:-$PWD/target}/debug/ringway"
 }
 

@@ -62,7 +62,7 @@ arguments=(
     --exclude-path /v1/events
     --max-examples "${EXAMPLES:-25}"
     --seed "${SEED:-1}"
-    --request-timeout 10
+    --request-timeout 60
     --max-failures 20
     # Nothing that an earlier run found out: the same seed does the same.
     --generation-database none

@@ -281,7 +281,7 @@ TOML
 
 # Sends requests with wrk for $2 seconds; what it says goes to the file $1, its number to $!.
 start_load() {
-    inside wrk -t1 -c32 -d"$2s" http://127.0.0.1:80/ >"$1" 2>&1 &
+    inside wrk -t1 -c32 -d"$2s" --timeout 40s http://127.0.0.1:80/ >"$1" 2>&1 &
 }
 
 # Fails unless wrk has had an answer to each request, and 200 every time.

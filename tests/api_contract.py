@@ -25,8 +25,8 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-READY_TIMEOUT_SECONDS = 10
-STOP_TIMEOUT_SECONDS = 10
+READY_TIMEOUT_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 60
 INSIDE = "--inside"
 CONFIG = """
 [server]

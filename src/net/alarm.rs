@@ -17,6 +17,14 @@ use super::Moment;
 /// Resolution of every time limit. A limit is kept for at least its time, and at most this longer.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// What a pause of the whole worker counts for at most: a process that was stopped, a core that was
+/// taken away. The rest of it is no time that anybody has waited.
+///
+/// So a wait for at least this long does not end at the first tick after it began, however late
+/// that is, and what it waits for has reached the ring by then: a read that is given up before
+/// the ring has been told of it is carried out all the same, and what it reads is lost.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Deadline of a slot that nobody waits on.
 const NEVER: u32 = u32::MAX;
 /// What the clock shows once everything is to end at once.
@@ -27,7 +35,8 @@ const CUT: u32 = NEVER - 1;
 pub struct Alarms(Rc<Table>);
 
 struct Table {
-    started: Instant,
+    /// When the clock began, moved on by what pauses do not count for.
+    started: Cell<Instant>,
     /// Ticks since `started`.
     now: Cell<u32>,
     /// The last tick, on the monotonic clock and as time since 1970.
@@ -71,7 +80,7 @@ impl Alarms {
     pub fn new() -> Self {
         let started = Instant::now();
         let table = Table {
-            started,
+            started: Cell::new(started),
             now: Cell::new(0),
             ticked: Cell::new((Moment::now(), Duration::ZERO)),
             draining: Cell::new(false),
@@ -99,8 +108,7 @@ impl Alarms {
     /// Brings the clock up to date and wakes what is due. To be called every [`TICK`].
     pub fn tick(&self) {
         if self.0.now.get() < CUT {
-            let ticks = self.0.started.elapsed().as_millis() / TICK.as_millis();
-            self.0.now.set(u32::try_from(ticks).unwrap_or(CUT).min(CUT));
+            self.0.go_on(Instant::now());
         }
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         self.0.ticked.set((Moment::now(), epoch.unwrap_or_default()));
@@ -188,6 +196,16 @@ impl Alarms {
 }
 
 impl Table {
+    /// Brings the clock up to `instant`.
+    fn go_on(&self, instant: Instant) {
+        let shown = self.started.get() + TICK.saturating_mul(self.now.get());
+        let pause = instant.saturating_duration_since(shown);
+        self.started.set(self.started.get() + pause.saturating_sub(PAUSE_MAX));
+        let ticks = instant.saturating_duration_since(self.started.get()).as_millis();
+        let ticks = u32::try_from(ticks / TICK.as_millis()).unwrap_or(CUT);
+        self.now.set(ticks.clamp(self.now.get(), CUT));
+    }
+
     /// What the clock will show once `limit` has passed.
     fn deadline(&self, limit: Duration) -> u32 {
         let ticks = limit.as_millis().div_ceil(TICK.as_millis()) + 1;
@@ -377,6 +395,22 @@ mod tests {
         one.tag(Tag::NONE);
         let mut again = pin!(one.within(limit, std::future::pending::<()>()));
         assert!(poll_once(again.as_mut()).is_pending());
+    }
+
+    #[test]
+    fn wait_of_a_second_outlives_the_first_tick_after_a_pause() {
+        let alarms = Alarms::new();
+        let alarm = alarms.alarm();
+        let mut wait = pin!(alarm.within(PAUSE_MAX, std::future::pending::<()>()));
+        assert!(poll_once(wait.as_mut()).is_pending());
+        let began = alarms.0.started.get();
+        alarms.0.go_on(began + Duration::from_secs(3600));
+        assert!(poll_once(wait.as_mut()).is_pending(), "the clock shows {}", alarms.now());
+        assert_eq!(alarms.now(), 10);
+        // The rest of the pause is forgotten: the clock goes on as ever.
+        alarms.0.go_on(began + Duration::from_secs(3600) + TICK);
+        assert_eq!(alarms.now(), 11);
+        assert!(poll_once(wait.as_mut()).is_ready());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod ring;
 mod socket;
 mod splice;
 
-pub use alarm::{Alarm, Alarms, TICK, Tag};
+pub use alarm::{Alarm, Alarms, PAUSE_MAX, TICK, Tag};
 pub use buffer::{
     BODY_BUFFER_BYTES, BULK_BUFFER_BYTES, Buffer, Buffers, HEAD_BUFFER_BYTES, HEADROOM_BYTES,
     TUNNEL_BUFFER_BYTES,

@@ -26,6 +26,7 @@ use super::{headers, sticky, tallies, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
+const _: () = assert!(RELEASE_AFTER.as_millis() >= crate::net::PAUSE_MAX.as_millis());
 /// Longest silence of a client that should close after us, and longest time for it in all. Closing
 /// at once would reset the connection and may destroy our response on its way.
 const LINGER_SILENCE: Duration = Duration::from_secs(2);

@@ -64,7 +64,7 @@ impl Patient {
     fn probing(self, targets: &str) -> Self {
         let address = format!("\"{}\"", self.target.address());
         self.with(&address, targets)
-            .with("health_check = { enabled = false }", "health_check = { timeout = \"500ms\" }")
+            .with("health_check = { enabled = false }", "health_check = { timeout = \"3s\" }")
     }
 
     /// Examined by a doctor that runs under this command.

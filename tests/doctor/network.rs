@@ -58,8 +58,8 @@ fn targets_that_refuse_or_do_not_answer() {
     let diagnosis = Patient::new().probing(&alone).examine();
     diagnosis.expect("target-refused", "error", "no target of `home` answers");
     let patient = Patient::new().probing(&both(silent.address()));
-    let diagnosis = patient.group("connect_timeout = \"300ms\"").examine();
-    diagnosis.expect("target-timeout", "warning", "300ms");
+    let diagnosis = patient.group("connect_timeout = \"2s\"").examine();
+    diagnosis.expect("target-timeout", "warning", "2s");
     let diagnosis = Patient::new().probing(&format!("\"{}\"", good.address())).examine();
     assert!(diagnosis.report["overview"].to_string().contains("1 of 1 answer"));
     for check in ["target-refused", "target-timeout"] {
@@ -76,13 +76,13 @@ fn targets_that_answer_otherwise_than_the_health_check_asks() {
         (
             Target::start(|peer| drop(peer.take_rest())),
             "target-silent",
-            "no answer to the probe within 500ms",
+            "no answer to the probe within 3s",
         ),
     ];
     for (target, check, about) in answers {
         let patient = Patient::new().probing(&format!("\"{}\"", target.address()));
         patient.examine().expect(check, "error", about);
-        let cured = patient.with("timeout = \"500ms\"", "enabled = false");
+        let cured = patient.with("timeout = \"3s\"", "enabled = false");
         cured.examine().expect_no(check);
     }
 }

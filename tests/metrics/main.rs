@@ -503,7 +503,7 @@ fn alive_and_ready_until_it_drains() {
 fn not_ready_before_the_first_health_is_known_and_ready_with_unhealthy_targets() {
     let silent = Silent::start();
     let config = Config::new("l7", vec![silent.address()])
-        .home("health_check = { interval = \"1s\", timeout = \"900ms\" }");
+        .home("health_check = { interval = \"5s\", timeout = \"4s\" }");
     let measured = Measured::start(config);
     let ask = || Client::connect(measured.door).get("/readyz");
     let first = ask();

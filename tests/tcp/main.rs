@@ -5,6 +5,7 @@ mod harness;
 mod proxy_protocol;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use harness::*;
@@ -235,17 +236,17 @@ fn slow_reader_is_served(mode: &'static str) {
         peer.take_rest();
     });
     let config = Config::new(mode, vec![target.address()]);
-    let balancer = config.web("idle_timeout = \"1s\"").home("idle_timeout = \"1s\"").start();
+    let balancer = config.web("idle_timeout = \"2s\"").home("idle_timeout = \"2s\"").start();
     let mut client = balancer.client();
     client.send_get("/");
     let head = client.response_head();
     assert_eq!(head.status, 200);
-    // The pace: 640 KB/s for longer than the limit, and then at full speed.
-    for _ in 0..50 {
+    // The pace: 320 KB/s for longer than the limit, and then at full speed.
+    for _ in 0..80 {
         std::thread::sleep(Duration::from_millis(100));
-        client.take(64 << 10);
+        client.take(32 << 10);
     }
-    assert_eq!(client.take(LENGTH - 50 * (64 << 10)), vec![b'x'; LENGTH - 50 * (64 << 10)]);
+    assert_eq!(client.take(LENGTH - 80 * (32 << 10)), vec![b'x'; LENGTH - 80 * (32 << 10)]);
 }
 
 #[test]
@@ -256,6 +257,42 @@ fn slow_reader_is_served_at_l4() {
 #[test]
 fn slow_reader_is_served_at_l7() {
     slow_reader_is_served("l7");
+}
+
+/// Requests that are on their way while the process stands still, each behind the response to the
+/// one before on its connection.
+fn pause_loses_nothing(mode: &'static str) {
+    const CLIENTS: usize = 64;
+    let target = Target::named("a");
+    let balancer = Config::new(mode, vec![target.address()]).start();
+    let (done, address) = (AtomicBool::new(false), balancer.address("web"));
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Client::connect(address);
+                while !done.load(Relaxed) {
+                    assert_eq!(client.get("/").text(), "a");
+                }
+            });
+        }
+        for _ in 0..6 {
+            std::thread::sleep(Duration::from_millis(200));
+            balancer.signal("STOP");
+            std::thread::sleep(Duration::from_millis(1500));
+            balancer.signal("CONT");
+        }
+        done.store(true, Relaxed);
+    });
+}
+
+#[test]
+fn pause_of_the_process_loses_nothing_at_l4() {
+    pause_loses_nothing("l4");
+}
+
+#[test]
+fn pause_of_the_process_loses_nothing_at_l7() {
+    pause_loses_nothing("l7");
 }
 
 #[test]
