@@ -261,6 +261,7 @@ fn slow_reader_is_served_at_l7() {
 
 /// Requests that are on their way while the process stands still, each behind the response to the
 /// one before on its connection.
+#[allow(clippy::disallowed_methods, reason = "the pace of the pauses")]
 fn pause_loses_nothing(mode: &'static str) {
     const CLIENTS: usize = 64;
     let target = Target::named("a");
