@@ -37,15 +37,13 @@ fn io_uring_behind_a_seccomp_filter() {
     if !has_uring() {
         return;
     }
-    let driver = Patient::new().config.contains("driver = \"epoll\"");
-    let wanted = if driver { "driver = \"epoll\"" } else { "driver = \"auto\"" };
-    let insisting = Patient::new().with(wanted, "driver = \"io_uring\"");
+    let insisting = Patient::new().driver("io_uring");
     insisting.examine().expect_no("io-uring-filtered");
     let diagnosis = insisting.under(FILTERED).examine();
     diagnosis.expect("io-uring-filtered", "error", "SystemCallFilter=io_uring_setup");
-    let falling_back = Patient::new().with(wanted, "driver = \"auto\"").under(FILTERED);
+    let falling_back = Patient::new().driver("auto").under(FILTERED);
     falling_back.examine().expect("io-uring-filtered", "warning", "epoll is used instead");
-    let content = Patient::new().with(wanted, "driver = \"epoll\"").under(FILTERED);
+    let content = Patient::new().driver("epoll").under(FILTERED);
     content.examine().expect_no("io-uring-filtered");
 }
 
@@ -63,8 +61,7 @@ fn io_uring_switched_off_by_sysctl() {
     let script = format!("mount --bind {} {sysctl} && exec \"$@\"", disabled.display());
     let mut under = vec!["unshare", "--mount", "sh", "-c", &script, "sh"];
     under.extend(FILTERED);
-    let driver = if patient.config.contains("\"epoll\"") { "\"epoll\"" } else { "\"auto\"" };
-    let patient = patient.with(&format!("driver = {driver}"), "driver = \"io_uring\"");
+    let patient = patient.driver("io_uring");
     let cure = "sysctl -w kernel.io_uring_disabled='0'";
     patient.under(&under).examine().expect("io-uring-disabled", "error", cure);
 }

@@ -45,6 +45,14 @@ impl Patient {
         self
     }
 
+    /// With this driver, whatever the tests are run with.
+    fn driver(mut self, name: &str) -> Self {
+        let (before, rest) = self.config.split_once("driver = ").expect("a driver");
+        let (_, after) = rest.split_once('\n').expect("an end of its line");
+        self.config = format!("{before}driver = \"{name}\"\n{after}");
+        self
+    }
+
     /// With a line more in `[server]`.
     fn server(self, line: &str) -> Self {
         self.with("[server]\n", &format!("[server]\n{line}\n"))
