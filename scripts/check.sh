@@ -3,7 +3,7 @@
 #
 # Steps, the fast ones first; the first that fails ends it:
 #   tools      installs by package name what is missing: a C compiler, curl, promtool, python3 with
-#              venv, systemd (for systemd-analyze), wrk, oha
+#              venv, systemd (for systemd-analyze), wrk, oha, chromium (opens the report of compare)
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
@@ -30,7 +30,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli conf doctor from_elb harness_alone packaging rolling service store)
+common_tests=(cli compare conf doctor from_elb harness_alone packaging rolling service store)
 driver_tests=(access_log framing http metrics rules stop targets tcp)
 measuring_tests=(load memory scale)
 
@@ -69,7 +69,8 @@ as_root() {
 tools() {
     local command packages=()
     local -A package=(
-        [cc]=build-essential [curl]=curl [promtool]=prometheus [python3]=python3
+        [cc]=build-essential [chromium]=chromium [curl]=curl [promtool]=prometheus
+        [python3]=python3
         [systemd-analyze]=systemd [wrk]=wrk
     )
     for command in "${!package[@]}"; do

@@ -5,6 +5,7 @@
 //! ([`completions`], [`man_pages`], in `cli/generate.rs`). Start with [`Command`].
 
 mod client;
+mod compare;
 mod generate;
 mod named;
 
@@ -19,6 +20,7 @@ pub use client::{
     Alone, ClientCommand, Config, ConfigCommand, Events, Keys, KeysCommand, Layer, Mode, Reach,
     Reload, Rules, RulesCommand, SOCKET_PATH, Status, Targets, TargetsCommand,
 };
+pub use compare::{Compare, Peer, Tool};
 pub use generate::{completions, man_pages};
 pub use named::{Groups, GroupsCommand, Listeners, ListenersCommand};
 
@@ -44,6 +46,7 @@ pub struct Cli {
 const CLI_AFTER: &str = "\
 EXAMPLES:
   ringway demo                        try it, without any configuration
+  ringway compare                     see what L4 and L7 do, side by side
   ringway check --config my.toml      find every mistake in a configuration
   ringway doctor --config my.toml     find what is wrong with this machine for it
   ringway run --config my.toml        run it
@@ -93,6 +96,17 @@ pub enum Command {
     /// left behind.
     #[command(after_long_help = DEMO_AFTER)]
     Demo,
+    /// Compare L4 with L7, and with no balancer, on this machine
+    ///
+    /// Starts targets, an L4 and an L7 listener, and drives the same load through both and to the
+    /// targets directly. Shows, row by row, what actually happened: connections opened to targets,
+    /// what a target sees of its client, the share of a slow target, what a killed one costs, what
+    /// WebSocket and HTTP/2 clients get, rates, latencies, processor time, memory.
+    ///
+    /// Balancers run as processes of their own on ports that the kernel chooses, and end with it.
+    /// Ctrl-C ends the measuring; what was measured until then is reported.
+    #[command(after_long_help = COMPARE_AFTER)]
+    Compare(Compare),
     /// Find out what is wrong with this machine, and what to do about it
     ///
     /// Looks at the kernel and its io_uring, sysctls, limits, cores, capabilities, the addresses
@@ -184,6 +198,19 @@ EXIT STATUS:
   3   warnings only: it serves, but worse than it could
   66  the configuration file cannot be read; the machine was examined all the same
   78  the configuration has mistakes; the machine was examined all the same";
+
+const COMPARE_AFTER: &str = "\
+EXAMPLES:
+  ringway compare                                   some 35 seconds, a table
+  ringway compare --report report.html              and a page with plots
+  ringway compare --peer haproxy --peer nginx       with two more columns
+  ringway compare --targets 127.0.0.1:5000,127.0.0.1:5001 --path /blog
+  ringway compare --json | jq '.columns[] | {name, peak: .peak.rate}'
+
+EXIT STATUS:
+  0   measured, or ended by Ctrl-C and what was measured until then is reported
+  1   something could not be started or written; the message says what
+  2   the command line is wrong";
 
 const VERSION_AFTER: &str = "\
 EXAMPLES:

@@ -11,8 +11,8 @@
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
 //! * the control thread: [`config`], [`overlay`] (what the control API changed), [`mailbox`],
 //!   [`exposition`] (what was counted, as text), [`control`]
-//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`platform`], [`log`],
-//!   [`doctor`] (what is wrong with this machine)
+//! * the command line: [`cli`], [`client`] (of the control API), [`demo`], [`compare`],
+//!   [`platform`], [`log`], [`doctor`] (what is wrong with this machine)
 //!
 //! To follow a request: [`worker`] accepts, `proxy/http.rs` reads and routes, `proxy/forward.rs`
 //! sends it to a target and the response back.
@@ -21,6 +21,7 @@ pub mod access_log;
 pub mod balance;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod demo;

@@ -11,7 +11,7 @@ use ringway::config::{self, Color, Diagnostic, Failure, Loaded};
 use ringway::control::{self, Source, StartError, Started};
 use ringway::log::Level;
 use ringway::overlay::{self, Keyed};
-use ringway::{client, demo, doctor, log, platform};
+use ringway::{client, compare, demo, doctor, log, platform};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options),
         Command::Check(options) => return check(&options),
         Command::Demo => run_demo(),
+        Command::Compare(options) => compare::run(&options).map_err(Into::into),
         Command::Doctor(options) => return examine(&options),
         Command::Client(command) => return ExitCode::from(client::run(&command)),
         Command::Version => print(&platform::describe()),

@@ -80,6 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("client", &["cli", "config", "control", "log"]),
     ("demo", &[]),
+    ("compare", &["cli", "http1", "message", "model", "net", "platform"]),
     ("platform", &["model", "net"]),
     (
         "doctor",
@@ -88,7 +89,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     (
         "main",
-        &["cli", "client", "config", "control", "demo", "doctor", "log", "overlay", "platform"],
+        &[
+            "cli", "client", "compare", "config", "control", "demo", "doctor", "log", "overlay",
+            "platform",
+        ],
     ),
 ];
 
@@ -134,15 +138,15 @@ const IMPURE: &[&str] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("monoio", &["net"]),
     ("io_uring", &["net"]),
-    ("socket2", &["net", "control", "demo"]),
+    ("socket2", &["net", "compare", "control", "demo"]),
     ("httparse", &["http1"]),
     ("toml", &["client", "config", "overlay"]),
-    ("serde", &["client", "config", "control", "doctor", "overlay"]),
+    ("serde", &["client", "compare", "config", "control", "doctor", "overlay"]),
     ("schemars", &["config"]),
     ("axum", &["control", "demo"]),
     ("clap", &["cli", "main"]),
     ("prometheus_client", &["exposition"]),
-    ("tokio", &["client", "control", "demo", "doctor", "mailbox", "worker"]),
+    ("tokio", &["client", "compare", "control", "demo", "doctor", "mailbox", "worker"]),
 ];
 
 /// Longest file, tests not counted.

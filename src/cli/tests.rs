@@ -7,10 +7,11 @@ use clap::error::ErrorKind;
 
 use super::*;
 
-const VISIBLE: [&str; 17] = [
+const VISIBLE: [&str; 18] = [
     "run",
     "check",
     "demo",
+    "compare",
     "doctor",
     "version",
     "status",
@@ -57,6 +58,10 @@ fn meaning(line: &str) -> Result<String, ErrorKind> {
         Command::Check(check) => format!("check {} {:?}", check.config.display(), check.format),
         Command::Demo => "demo".into(),
         Command::Doctor(it) => format!("doctor {} {:?}", it.config.display(), it.format),
+        Command::Compare(compare) => {
+            let Compare { targets, duration, tool, peer, rate, .. } = compare;
+            format!("compare {targets:?} {duration:?} {tool:?} {peer:?} {rate:?}")
+        }
         Command::Version => "version".into(),
         Command::Schema => "schema".into(),
         Command::Completions(completions) => format!("completions {:?}", completions.shell),
@@ -156,6 +161,11 @@ fn command_lines_mean_what_the_help_says() {
         ("ringway check", "check /etc/ringway/ringway.toml Text"),
         ("ringway check --format json --config=b", "check b Json"),
         ("ringway demo", "demo"),
+        ("ringway compare", "compare [] 20s BuiltIn [] None"),
+        (
+            "ringway compare --targets 127.0.0.1:1,[::1]:2 --tool wrk --peer nginx --rate 9",
+            "compare [127.0.0.1:1, [::1]:2] 20s Wrk [Nginx] Some(9)",
+        ),
         ("ringway version", "version"),
         ("ringway schema", "schema"),
         ("ringway completions zsh", "completions Zsh"),

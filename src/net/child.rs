@@ -1,7 +1,36 @@
-//! The end of a process that was started here.
+//! Processes that are started here: their bounds, and their end.
 
 use std::io;
 use std::mem;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Has what `command` starts run on `core` alone, if one is named, and be killed when the calling
+/// thread ends, however that comes: so it must be spawned by a thread that lives as long as it
+/// should. A core that cannot be had makes the spawn fail.
+pub fn confine(command: &mut Command, core: Option<usize>) {
+    let set = core.map(|core| {
+        // SAFETY: all-zero bytes are an empty set of cores.
+        let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+        if core < libc::CPU_SETSIZE as usize {
+            // SAFETY: the core is within the set.
+            unsafe { libc::CPU_SET(core, &mut set) };
+        }
+        set
+    });
+    let confined = move || {
+        // SAFETY: takes numbers only.
+        let mut result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if let (0, Some(set)) = (result, &set) {
+            let size = size_of::<libc::cpu_set_t>();
+            // SAFETY: `set` is valid for its size for the length of the call.
+            result = unsafe { libc::sched_setaffinity(0, size, set) };
+        }
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and allocates nothing.
+    unsafe { command.pre_exec(confined) };
+}
 
 /// Waits until the child process `pid` has ended; whether it ended by itself and with status 0.
 ///
@@ -32,6 +61,17 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_confined_child_runs_on_its_core() {
+        let own = core_affinity::get_core_ids().expect("cores")[0].id;
+        let mut command = Command::new("grep");
+        command.args(["Cpus_allowed_list", "/proc/self/status"]);
+        confine(&mut command, Some(own));
+        let output = command.output().expect("grep");
+        let text = String::from_utf8(output.stdout).expect("ASCII");
+        assert_eq!(text.split_whitespace().nth(1), Some(own.to_string().as_str()), "{text}");
+    }
 
     #[test]
     fn the_end_of_a_child_is_told_and_left_for_others() {

@@ -20,6 +20,7 @@ mod listen;
 pub mod ring;
 mod socket;
 mod splice;
+mod timer;
 
 pub use alarm::{Alarm, Alarms, PAUSE_MAX, TICK, Tag};
 pub use buffer::{
@@ -33,6 +34,7 @@ pub use doorbell::{Bell, Doorbell, Listening};
 pub use listen::{Acceptor, address_of, bind, probe, try_address};
 pub use socket::{Liveness, Socket};
 pub use splice::{PIPE_BYTES, Pipe, Pipes};
+pub use timer::Timer;
 
 pub use monoio::spawn;
 pub use monoio::time::sleep;
