@@ -1,7 +1,11 @@
 //! `ringway compare`: what must differ between L4 and L7 does, in the right direction; Ctrl-C; and
 //! the report in a real browser, where the machine has one.
 
-#![allow(clippy::disallowed_types, reason = "tests take turns: they would share the cores")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests take turns, or they would share cores; and a look with a deadline pauses"
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;
