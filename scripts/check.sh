@@ -30,7 +30,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
-common_tests=(cli compare conf doctor from_elb harness_alone packaging rolling service store)
+common_tests=(cli compare conf doctor from_elb harness_alone packaging rolling service spans
+    store)
 driver_tests=(access_log framing http metrics rules stop targets tcp)
 measuring_tests=(load memory scale)
 

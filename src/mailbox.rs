@@ -270,7 +270,7 @@ mod tests {
         let keys = Arc::new(keys::in_memory().expect("a key"));
         let snapshot = |places| {
             let (listeners, groups) = (vec![None; places], Vec::new());
-            Arc::new(Snapshot { listeners, groups, keys: keys.clone() })
+            Arc::new(Snapshot { listeners, groups, keys: keys.clone(), sampling: None })
         };
         drop(mailbox.adopt(snapshot(1)));
         let mut answers = [mailbox.adopt(snapshot(2)), mailbox.adopt(snapshot(3))];

@@ -96,6 +96,8 @@ pub enum FieldKind {
     Upgrade,
     /// `X-Amzn-Trace-Id`
     TraceId,
+    /// `traceparent`
+    TraceParent,
     /// `X-Forwarded-For`
     ForwardedFor,
     /// `X-Forwarded-Port`
@@ -120,6 +122,7 @@ impl FieldKind {
             7 if is("trailer") => Self::Trailer,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
+            11 if is("traceparent") => Self::TraceParent,
             14 if is("content-length") => Self::ContentLength,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
             15 if is("x-amzn-trace-id") => Self::TraceId,

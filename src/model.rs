@@ -14,8 +14,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 mod access_log;
+mod server;
 
 pub use access_log::*;
+pub use server::*;
 
 /// Longest request head that is buffered, in bytes (AWS ALB quota: 64 KB of request headers).
 /// A longer one is answered with 400.
@@ -78,31 +80,8 @@ pub struct Server {
     pub state_dir: Option<PathBuf>,
     /// Where the control API listens.
     pub control: ControlApi,
-}
-
-/// Where the control API listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ControlApi {
-    /// Unix socket, mode 0660; `None`: none.
-    pub socket: Option<PathBuf>,
-    /// TCP address; `None`: none.
-    pub address: Option<SocketAddr>,
-    /// File whose first line is the bearer token that TCP requests must bring; required for any
-    /// address that is not a loopback one.
-    pub token_file: Option<PathBuf>,
-    /// TCP address where anybody may read metrics and ask whether it is alive and ready, and do
-    /// nothing else; `None`: none.
-    pub metrics_address: Option<SocketAddr>,
-    /// Whether nobody asked for it by name: then the process goes on where it cannot be had.
-    pub optional: bool,
-}
-
-impl Default for ControlApi {
-    /// The Unix socket in its usual place, or nowhere.
-    fn default() -> Self {
-        let socket = Some(PathBuf::from("/run/ringway/control.sock"));
-        Self { socket, address: None, token_file: None, metrics_address: None, optional: true }
-    }
+    /// Where spans of requests go; `None`: nowhere.
+    pub spans: Option<SpanExport>,
 }
 
 impl Default for Server {
@@ -113,6 +92,7 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(30),
             state_dir: None,
             control: ControlApi::default(),
+            spans: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::log_writer::Writer;
 use crate::metrics::{GroupCounters, ListenerCounters, RuleCounters, Tally, TargetCounters};
 use crate::model::{GroupIndex, Listener, LogFormat, Overflow, TargetGroup, Weight};
 use crate::routing::Router;
+use crate::span::Sampling;
 use crate::stickiness::{Keys, Scope};
 
 /// What workers act on.
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub groups: Vec<Arc<GroupView>>,
     /// What stickiness cookies are sealed with.
     pub keys: Arc<Keys>,
+    /// Which requests are told as spans; `None`: none.
+    pub sampling: Option<Sampling>,
 }
 
 /// A listener's identity for as long as the process runs: which place it takes, and since when.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::log_writer::Pens;
 use crate::mailbox::{Draining, Inbox, Message, OpenInbox, Peers, Report};
@@ -19,6 +19,7 @@ use crate::net::ring::{self, Engine};
 use crate::net::{self, Acceptor, Listening, Socket, Tag};
 use crate::proxy::{self, Local, Share};
 use crate::snapshot::{ListenerId, Snapshot};
+use crate::span::Span;
 
 /// Pause of a listener that cannot take connections, most often because files have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +48,8 @@ pub struct Setup {
     pub counters: Arc<Counters>,
     /// The workers of the process.
     pub peers: Peers,
+    /// Where spans of requests go.
+    pub spans: mpsc::Sender<Vec<Span>>,
     /// Counts on once a second for as long as the worker's loop turns, for the watchdog.
     pub beat: Arc<Counter>,
     /// Told once it listens, or why it cannot.
@@ -55,8 +58,8 @@ pub struct Setup {
 
 /// Runs a worker on the calling thread until it is told to end.
 pub fn run(setup: Setup) {
-    let Setup { index, core, engine, listeners, snapshot, inbox, counters, peers, beat, ready } =
-        setup;
+    let Setup { index, core, engine, listeners, snapshot, inbox, .. } = setup;
+    let Setup { counters, peers, spans, beat, ready, .. } = setup;
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
@@ -75,7 +78,7 @@ pub fn run(setup: Setup) {
                 let local = Rc::new(Local::new(engine, snapshot, counters, pens, share));
                 net::spawn(take_batches_back(local.clone(), room));
                 net::spawn(sweep(local.clone(), beat));
-                serve(local, inbox, acceptors, Rc::new(peers)).await;
+                serve(local, inbox, acceptors, Rc::new(peers), spans).await;
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -108,16 +111,32 @@ async fn take_batches_back(local: Rc<Local>, mut room: Listening) {
 }
 
 /// Does what is to be done every tick, for as long as the worker lives.
-async fn tick(local: Rc<Local>) {
+async fn tick(local: Rc<Local>, spans: mpsc::Sender<Vec<Span>>) {
     loop {
         net::sleep(net::TICK).await;
         local.alarms.tick();
         local.pens.flush();
+        hand_over(&local, &spans);
     }
 }
 
-async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, peers: Rc<Peers>) {
-    net::spawn(tick(local.clone()));
+/// Gives the spans that were gathered to control.
+fn hand_over(local: &Local, spans: &mpsc::Sender<Vec<Span>>) {
+    let gathered = local.take_spans();
+    let count = gathered.len();
+    if count > 0 && spans.try_send(gathered).is_err() {
+        local.counters.spans_dropped.add(count as u64);
+    }
+}
+
+async fn serve(
+    local: Rc<Local>,
+    mut inbox: OpenInbox,
+    acceptors: Acceptors,
+    peers: Rc<Peers>,
+    spans: mpsc::Sender<Vec<Span>>,
+) {
+    net::spawn(tick(local.clone(), spans.clone()));
     for (listener, acceptor) in acceptors {
         net::spawn(accept(local.clone(), listener, acceptor, peers.clone()));
     }
@@ -179,6 +198,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, pee
     local.alarms.cut();
     net::sleep(CUT_GRACE).await;
     local.pens.close();
+    hand_over(&local, &spans);
 }
 
 /// Waits until all connections have ended or `end` has come; a message interrupts it.

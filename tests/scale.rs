@@ -1,5 +1,6 @@
-//! A thousand target groups with four targets each: a reload stays short, and a health flip
-//! reaches every worker at once, also while the configuration changes.
+//! A thousand target groups with four targets each: a reload stays short, a health flip reaches
+//! every worker at once, also while the configuration changes, and a scrape of all their metrics is
+//! short and holds no request up.
 //!
 //! Prints its figures: run with `--nocapture`, and `RINGWAY_RELEASE_BIN` for those of a release
 //! build. What is asserted is far above them: a busy machine must not fail.
@@ -11,8 +12,9 @@ mod harness;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +32,15 @@ const TARGETS_PER_GROUP: usize = 4;
 const RELOAD_MAX: Duration = Duration::from_secs(30);
 /// Longest way of a health flip to the last worker that is not a failure. The aim is 10 ms.
 const FLIP_MAX: Duration = Duration::from_secs(5);
+/// Longest scrape that is not a failure. The aim is 100 ms, on a release build.
+const SCRAPE_MAX: Duration = Duration::from_secs(10);
+/// How many spans of time are compared, with and without scrapes, and how long each is.
+const SPANS: usize = 5;
+const SPAN: Duration = Duration::from_secs(4);
+/// Scrapes one after the other whose processor time is told.
+const RESTING_SCRAPES: u32 = 20;
+/// Pause between two scrapes of such a span.
+const SCRAPE_PAUSE: Duration = Duration::from_secs(1);
 /// Time for thousands of first probes on a busy machine.
 const ALL_HEALTHY_MAX: Duration = Duration::from_secs(180);
 
@@ -38,6 +49,8 @@ struct Targets {
     port: u16,
     /// Those whose health check fails.
     sick: Arc<Mutex<HashSet<SocketAddr>>>,
+    /// Where metrics are read.
+    door: SocketAddr,
 }
 
 impl Targets {
@@ -57,7 +70,7 @@ impl Targets {
                 }
             });
         });
-        Self { port, sick }
+        Self { port, sick, door: free_address() }
     }
 
     /// The target `index` of a group; `edition` tells those of one configuration from another.
@@ -102,10 +115,10 @@ async fn serve(mut stream: TcpStream, sick: Arc<Mutex<HashSet<SocketAddr>>>) -> 
 /// every 30 s. Another `edition` has other settings and another last target in every group.
 fn configuration(targets: &Targets, dir: &std::path::Path, edition: u8) -> String {
     let driver = std::env::var("RINGWAY_TEST_DRIVER").unwrap_or_else(|_| "auto".into());
-    let dir = dir.display();
+    let (dir, door) = (dir.display(), targets.door);
     let mut text = format!(
         "[server]\nworkers = 2\ndriver = \"{driver}\"\nstate_dir = \"{dir}\"\n\
-         control = {{ socket = \"{dir}/control.sock\" }}\n"
+         control = {{ socket = \"{dir}/control.sock\", metrics_address = \"{door}\" }}\n"
     );
     for group in 0..GROUPS {
         let last = TARGETS_PER_GROUP - 1;
@@ -207,6 +220,28 @@ impl Scale {
         self.control.status()["health_flips"].take()
     }
 
+    /// Sends requests one after the other, to one group after the other, until `is_over`; how long
+    /// each took.
+    fn ask_groups(&self, is_over: impl Fn() -> bool) -> Vec<Duration> {
+        let mut client = self.balancer.client();
+        let groups = (0..GROUPS).cycle().take_while(|_| !is_over());
+        let ask = |group| {
+            let began = Instant::now();
+            assert_eq!(client.get(&format!("/{group}/")).status, 200);
+            began.elapsed()
+        };
+        groups.map(ask).collect()
+    }
+
+    /// Processor time of the process so far.
+    fn cpu(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.control.pid());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split(' ').collect();
+        let ticks = |at: usize| fields[at].parse::<u32>().expect("a number");
+        Duration::from_millis(10) * (ticks(12) + ticks(13))
+    }
+
     fn say_memory(&self, when: &str) {
         let mib = self.balancer.memory() as f64 / f64::from(1 << 20);
         eprintln!("memory (PSS) {when}: {mib:.1} MiB");
@@ -263,4 +298,69 @@ fn thousand_groups_reload_and_flip_at_once() {
     assert!(longest < FLIP_MAX, "{longest:?}");
     scale.wait_states("draining", 0);
     scale.say_memory("at the end");
+}
+
+/// Reads all metrics; how long it took, and the page.
+fn scrape(door: SocketAddr) -> (Duration, String) {
+    let mut stream = std::net::TcpStream::connect(door).expect("the door");
+    let mut page = String::new();
+    let began = Instant::now();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut page))
+        .expect("metrics");
+    (began.elapsed(), page)
+}
+
+/// The time that this share of `times` stays below.
+fn quantile(times: &mut [Duration], share: f64) -> Duration {
+    times.sort_unstable();
+    times[((times.len() - 1) as f64 * share) as usize]
+}
+
+#[test]
+fn scrape_of_a_thousand_groups_is_short_and_holds_nothing_up() {
+    let scale = Scale::start();
+    // Every group has something to tell.
+    let asked = AtomicUsize::new(0);
+    scale.ask_groups(|| asked.fetch_add(1, Relaxed) == GROUPS);
+    let door = scale.targets.door;
+    let mut took: Vec<Duration> = Vec::new();
+    let (mut quiet, mut scraped) = (Vec::new(), Vec::new());
+    for _ in 0..SPANS {
+        let until = Instant::now() + SPAN;
+        quiet.extend(scale.ask_groups(|| Instant::now() >= until));
+        let until = Instant::now() + SPAN;
+        thread::scope(|scope| {
+            let scrapes = scope.spawn(move || {
+                let mut took = Vec::new();
+                while Instant::now() < until {
+                    took.push(scrape(door).0);
+                    thread::sleep(SCRAPE_PAUSE);
+                }
+                took
+            });
+            scraped.extend(scale.ask_groups(|| Instant::now() >= until));
+            took.extend(scrapes.join().expect("no panic"));
+        });
+    }
+    let (_, page) = scrape(door);
+    assert!(page.ends_with("# EOF\n"));
+    let last = format!("ringway_group_requests_total{{target_group=\"group-{}\"}}", GROUPS - 1);
+    assert!(page.contains(&last));
+    eprintln!("metrics: {:.1} MB, {} lines", page.len() as f64 / 1e6, page.lines().count());
+    let middle = quantile(&mut took, 0.5);
+    let (least, most) = (took[0], took[took.len() - 1]);
+    eprintln!("{} scrapes: {least:.0?} to {most:.0?}, {middle:.0?} in the middle", took.len());
+    let before = scale.cpu();
+    (0..RESTING_SCRAPES).for_each(|_| drop(scrape(door)));
+    eprintln!("processor time of a scrape: {:.0?}", (scale.cpu() - before) / RESTING_SCRAPES);
+    for (name, times) in [("without", &mut quiet), ("with", &mut scraped)] {
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| quantile(times, share));
+        eprintln!(
+            "{} requests {name} scrapes: p50 {p50:.0?}, p99 {p99:.0?}, p99.9 {p999:.0?}",
+            times.len()
+        );
+    }
+    assert!(middle < SCRAPE_MAX, "{middle:?}");
 }

@@ -34,9 +34,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "metrics",
             "model",
             "routing",
+            "span",
             "stickiness",
         ],
     ),
+    ("span", &["message"]),
     ("net", &["model"]),
     ("log_writer", &["model", "net"]),
     ("mailbox", &["metrics", "net", "snapshot"]),
@@ -53,10 +55,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "proxy_protocol",
             "routing",
             "snapshot",
+            "span",
             "stickiness",
         ],
     ),
-    ("worker", &["log_writer", "mailbox", "metrics", "net", "proxy", "snapshot"]),
+    ("worker", &["log_writer", "mailbox", "metrics", "net", "proxy", "snapshot", "span"]),
     ("config", &["model"]),
     ("overlay", &["config"]),
     (
@@ -74,6 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "overlay",
             "proxy",
             "snapshot",
+            "span",
             "stickiness",
             "worker",
         ],
@@ -107,6 +111,7 @@ const PURE: &[&str] = &[
     "http1",
     "proxy_protocol",
     "access_log",
+    "span",
 ];
 /// Files of these rooms that are not pure: path, reason.
 const IMPURE_FILES: &[(&str, &str)] = &[
@@ -155,7 +160,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 725, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 702, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;

@@ -60,6 +60,28 @@ pub(super) struct Server {
     /// be had.
     #[schemars(extend("examples" = [{ "socket": "/run/ringway/control.sock" }]))]
     pub(super) control: Key<ControlApi>,
+    /// Export of requests as spans of distributed traces, to a collector that speaks OTLP over
+    /// HTTP. Text alone is its endpoint. Default: none.
+    #[schemars(extend("examples" = [{ "endpoint": "http://127.0.0.1:4318" }]))]
+    pub(super) tracing: Key<Brief<Tracing>>,
+}
+
+/// Export of requests as spans of distributed traces.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tracing {
+    /// Where the collector takes OTLP over HTTP: http://, its IP address and port, and a path if it
+    /// is not /v1/traces. Required.
+    #[schemars(required, extend("examples" = ["http://127.0.0.1:4318"]))]
+    pub(super) endpoint: Key<String>,
+    /// One in so many requests becomes a span, 1 to 1000000000; those that come with a traceparent
+    /// say themselves whether they do. Default 100.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[schemars(extend("examples" = [100]))]
+    pub(super) sample_one_in: Key<u32>,
+    /// Name of the service that spans are of, 1 to 255 bytes. Default "ringway".
+    #[schemars(extend("examples" = ["ringway"]))]
+    pub(super) service: Key<String>,
 }
 
 /// Where the control API listens: on a Unix socket, a TCP address, or both.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Action, ControlApi, HealthyMin, OutlierDetection, Stickiness};
+use crate::model::{Action, ControlApi, HealthyMin, OutlierDetection, SpanExport, Stickiness};
 
 mod attributes;
 mod mistakes;
@@ -234,6 +234,31 @@ fn the_control_api_and_the_state_directory_reach_the_model() {
         token_file: Some("/t".into()),
     };
     assert_eq!(server.control, control);
+}
+
+#[test]
+fn tracing_reaches_the_model_in_both_forms() {
+    let read = |value: &str| {
+        let text = format!("[server]\ntracing = {value}\n{}", listener(""));
+        parse(&text, "t").unwrap().model.server.spans.unwrap()
+    };
+    let brief = SpanExport {
+        collector: "127.0.0.1:4318".parse().unwrap(),
+        path: "/v1/traces".into(),
+        sample_one_in: 100.try_into().unwrap(),
+        service: "ringway".into(),
+    };
+    for endpoint in ["http://127.0.0.1:4318", "http://127.0.0.1:4318/"] {
+        assert_eq!(read(&format!("\"{endpoint}\"")), brief);
+    }
+    let long = "{ endpoint = \"http://[::1]:1/otlp/traces\", sample_one_in = 1, service = \"a\" }";
+    let expected = SpanExport {
+        collector: "[::1]:1".parse().unwrap(),
+        path: "/otlp/traces".into(),
+        sample_one_in: 1.try_into().unwrap(),
+        service: "a".into(),
+    };
+    assert_eq!(read(long), expected);
 }
 
 #[test]

@@ -162,6 +162,36 @@ fn address_flaw(text: &str, port: u16) -> Flaw {
     Flaw::new(problem, format!("for example \"127.0.0.1:{port}\" or \"[::1]:{port}\""))
 }
 
+/// Reads where a collector takes OTLP over HTTP: its address, and the path there.
+pub(super) fn endpoint(text: &str) -> Read<(SocketAddr, String)> {
+    if let Some(rest) = text.strip_prefix("https://") {
+        let problem = format!("{} asks for TLS, which exports do not speak", quote(text));
+        let help = format!("\"http://{rest}\", best to a collector on this host, which does");
+        return Err(Flaw::new(problem, help));
+    }
+    let Some(rest) = text.strip_prefix("http://") else {
+        let problem = format!("{} is not the URL of a collector", quote(text));
+        return Err(Flaw::new(problem, "for example \"http://127.0.0.1:4318\""));
+    };
+    let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let address = target_address(address)?;
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) || path.contains(['#', '?']) {
+        let problem = format!("{} is not the path of a URL", quote(path));
+        return Err(Flaw::new(problem, "visible characters, without `?` and `#`: /v1/traces"));
+    }
+    let path = if path.len() > 1 { path } else { "/v1/traces" };
+    Ok((address, path.into()))
+}
+
+/// Checks the name of a service.
+pub(super) fn service(text: &str) -> Read<String> {
+    if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.into());
+    }
+    let problem = format!("{} is not the name of a service", quote(text));
+    Err(Flaw::new(problem, "1 to 255 bytes, none of them a control character"))
+}
+
 /// Checks the path of a file or directory.
 pub(super) fn file_path(text: &str) -> Read<PathBuf> {
     if !text.is_empty() && !text.contains('\0') {

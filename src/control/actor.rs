@@ -20,10 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::health::Transition;
 use crate::metrics::Counter;
-use crate::model::{Action, Listener, Model};
+use crate::model::{Action, Listener, Model, SpanExport};
 use crate::overlay::store::Store;
 use crate::overlay::{Keyed, Overlay};
 use crate::snapshot::Snapshot;
+use crate::span::Sampling;
 use crate::stickiness::Keys;
 
 use super::api::Servers;
@@ -37,6 +38,7 @@ use super::probe::{ProbeResult, Prober};
 use super::registry::{self, Registry};
 use super::service::Service;
 use super::start::Ground;
+use super::tracer::Tracer;
 use super::workers::Pool;
 
 /// How often time-driven things are looked at: draining, leases, ejections, slow starts.
@@ -67,6 +69,7 @@ pub(super) struct Actor {
     pub(super) registry: Registry,
     pub(super) listeners: Listeners,
     pub(super) logs: Logs,
+    pub(super) tracer: Tracer,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
     pub(super) flips: Flips,
@@ -333,6 +336,7 @@ impl Actor {
             listeners: self.listeners.views(),
             groups: self.registry.views(&self.model),
             keys: self.keys.clone(),
+            sampling: self.model.server.spans.as_ref().map(sampling),
         })
     }
 
@@ -377,6 +381,11 @@ impl Actor {
             description: reason.map(|reason| reason.description().into_owned()),
         });
     }
+}
+
+/// Which requests are told.
+fn sampling(settings: &SpanExport) -> Sampling {
+    Sampling::one_in(settings.sample_one_in)
 }
 
 /// The groups that something forwards to. Rules of an L4 listener count: connections that began

@@ -287,6 +287,7 @@ impl Actor {
         let groups = (before.target_groups.as_slice(), self.model.target_groups.as_slice());
         let orders = self.listeners.carry_out(plan, groups, &self.logs, linger, now);
         self.logs.forget_unused(&self.listeners.views());
+        self.tracer.set(self.model.server.spans.clone());
         let turned = self.register(now);
         let warnings = loaded.warnings.into_iter().map(|warning| warning.problem);
         let warnings: Vec<_> = warnings.chain(self.waits_for_restart(&before.server)).collect();

@@ -341,6 +341,11 @@ impl Handle {
         self.ask(Question::Ready).await
     }
 
+    /// Counts what happens.
+    pub(super) fn tale(&self) -> Arc<Tale> {
+        self.tale.clone()
+    }
+
     /// How often what happened.
     pub(super) fn happened(&self) -> Happened {
         self.tale.read()

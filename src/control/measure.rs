@@ -190,9 +190,20 @@ pub(super) struct Tale {
     changes: [[AtomicU64; 2]; 2],
     transitions: [AtomicU64; STATES.len()],
     drained: AtomicU64,
+    spans: [AtomicU64; 2],
 }
 
 impl Tale {
+    /// Counts spans that a collector took.
+    pub(super) fn spans_exported(&self, count: usize) {
+        self.spans[0].fetch_add(count as u64, Relaxed);
+    }
+
+    /// Counts spans that were dropped here, or refused by a collector.
+    pub(super) fn spans_dropped(&self, count: usize) {
+        self.spans[1].fetch_add(count as u64, Relaxed);
+    }
+
     /// Counts `event`.
     pub(super) fn note(&self, event: &Event) {
         let by = |by: &str| usize::from(by != "file");
@@ -217,6 +228,7 @@ impl Tale {
             changes: self.changes.each_ref().map(|counts| counts.each_ref().map(value)),
             transitions: self.transitions.each_ref().map(value),
             drained: value(&self.drained),
+            spans: self.spans.each_ref().map(value),
         }
     }
 }

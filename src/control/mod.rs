@@ -23,6 +23,7 @@ mod registry;
 mod service;
 mod start;
 mod status;
+mod tracer;
 mod upgrade;
 mod workers;
 
@@ -57,6 +58,7 @@ use probe::Prober;
 use registry::Registry;
 use service::Service;
 use start::Ground;
+use tracer::Tracer;
 use workers::Pool;
 
 pub use actor::Source;
@@ -169,6 +171,7 @@ async fn start_actor(
     let (handle, inbox) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
     let (takes_over, health_by) = (inherit::has_predecessor(), now + FIRST_HEALTH_MAX);
+    let (tracer, spans) = Tracer::start(model.server.spans.clone(), handle.tale());
     let mut actor = Actor {
         news: News::new(handle.clone()),
         source,
@@ -185,6 +188,7 @@ async fn start_actor(
         registry,
         listeners,
         logs,
+        tracer,
         workers: Pool::new(Vec::new()),
         prober: Prober::new(results),
         flips: Flips::new(),
@@ -203,7 +207,7 @@ async fn start_actor(
         actor.successor =
             Some(Successor { sockets: std::mem::take(&mut sockets), listen_by: health_by });
     }
-    let workers = start::start(ground, &actor.snapshot(), sockets).await?;
+    let workers = start::start(ground, &actor.snapshot(), sockets, &spans).await?;
     actor.workers = Pool::new(workers);
     actor.api = open_api(&actor.model.server.control, handle).await?;
     Ok((actor, Inputs { inbox, probes, signals }))
@@ -302,7 +306,7 @@ impl Actor {
             }
             (_, None) => drained.await,
         };
-        self.logs.close().await;
+        tokio::join!(self.logs.close(), self.tracer.close());
         let Totals { connections, requests, own_responses, retries, panics, .. } = totals;
         tracing::info!(connections, requests, own_responses, retries, panics, "stopped");
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::mailbox::{self, Peer, Peers};
 use crate::metrics::Counter;
@@ -14,6 +14,7 @@ use crate::model::{Server, Workers};
 use crate::net::limits;
 use crate::net::ring::{self, Engine, Unusable};
 use crate::snapshot::{ListenerId, Snapshot};
+use crate::span::Span;
 use crate::worker;
 
 use super::listeners::Placed;
@@ -173,6 +174,7 @@ pub(super) async fn start(
     ground: Ground,
     snapshot: &Arc<Snapshot>,
     sockets: Vec<Placed>,
+    spans: &mpsc::Sender<Vec<Span>>,
 ) -> Result<Vec<WorkerHandle>, StartError> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut by_worker: Vec<Vec<(ListenerId, OwnedFd)>> =
@@ -206,6 +208,7 @@ pub(super) async fn start(
             inbox,
             counters: counters.clone(),
             peers: Peers::new(index, peers.clone()),
+            spans: spans.clone(),
             beat: beat.clone(),
             ready,
         };

@@ -10,6 +10,7 @@ pub(super) fn write(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
     let labels = [("version", sample.version), ("driver", sample.driver)];
     page.info(family("ringway_build", "Version, and the driver that the workers run on"), &labels)?;
     configuration(sample, page)?;
+    spans(sample, page)?;
     workers(sample, page)?;
     let errors = Totals::of_all(&sample.workers).errors;
     let kinds = sample.error_kinds.iter().zip(errors);
@@ -51,6 +52,16 @@ fn configuration(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
     page.counter(
         family("ringway_targets_drained", "Targets that have ended their draining"),
         sample.happened.drained,
+    )
+}
+
+fn spans(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
+    let [exported, dropped] = sample.happened.spans;
+    let by_workers = Totals::of_all(&sample.workers).spans_dropped;
+    page.counter(family("ringway_spans_exported", "Spans that a collector took"), exported)?;
+    page.counter(
+        family("ringway_spans_dropped", "Spans for which there was no room, or that were refused"),
+        dropped + by_workers,
     )
 }
 

@@ -75,6 +75,8 @@ pub struct Happened {
     pub transitions: [u64; 5],
     /// Targets that have ended their draining.
     pub drained: u64,
+    /// Spans of requests: exported, and dropped by control or refused by the collector.
+    pub spans: [u64; 2],
 }
 
 /// Rings, summed.

@@ -275,6 +275,8 @@ counters! {
         access_log_lines: Counter,
         /// Lines of access logs that were dropped, for want of room.
         access_log_dropped: Counter,
+        /// Spans of requests that were dropped, for want of room.
+        spans_dropped: Counter,
         /// Client connections open now.
         open: Occupancy,
         /// Times that connections could not be accepted, most often for want of files.

@@ -122,8 +122,9 @@ impl Exchange<'_> {
                 false => settings.address,
             },
             epoch: local.alarms.epoch_seconds(),
-            random: [local.random(), local.random()],
+            random: local.randoms(),
             traced: Cell::default(),
+            span: self.scratch.record.span.get(),
         };
         let out = bytes.tail();
         headers::request(&self.request(), &arrival, out)?;

@@ -14,6 +14,7 @@ use crate::message::{
 };
 use crate::model::{FORWARDED_FOR_ADDRESSES_MAX, HttpOptions, XffProcessing};
 use crate::snapshot::ListenerView;
+use crate::span::Context;
 
 use super::error::ErrorKind;
 
@@ -34,6 +35,8 @@ pub(super) struct Arrival<'a> {
     pub(super) random: [u64; 2],
     /// Where the trace id was written, once it is.
     pub(super) traced: Cell<Span>,
+    /// Its place in a trace, if it is told as a span.
+    pub(super) span: Option<Context>,
 }
 
 /// What one pass over the fields finds.
@@ -71,7 +74,13 @@ pub(super) fn request(
     let head = request.head;
     encode::fields(request.bytes, &head.fields, out, |field| {
         keep_in_request(request, options, field)
+            && arrival.span.is_none_or(|span| is_apart(request, &span, field))
     });
+    if let Some(span) = &arrival.span {
+        out.extend_from_slice(b"traceparent: ");
+        span.write(out);
+        out.extend_from_slice(b"\r\n");
+    }
     if head.upgrade_websocket {
         out.extend_from_slice(b"Connection: upgrade\r\nUpgrade: websocket\r\n");
     }
@@ -235,13 +244,25 @@ fn keep_in_request(request: &Request<'_>, options: &HttpOptions, field: &Field) 
         | FieldKind::Upgrade => false,
         FieldKind::ForwardedFor => options.xff_header_processing == XffProcessing::Preserve,
         FieldKind::Trailer => request.head.body == BodyLength::Chunked,
-        FieldKind::Cookie | FieldKind::Date | FieldKind::Server | FieldKind::Other => {
+        FieldKind::Cookie
+        | FieldKind::Date
+        | FieldKind::Server
+        | FieldKind::TraceParent
+        | FieldKind::Other => {
             let name = field.name.of(request.bytes);
             let named = request.head.connection_names_fields
                 && is_named(request.bytes, &request.head.fields, name);
             !named && (!options.drop_invalid_header_fields || is_valid_name(name))
         }
     }
+}
+
+/// Whether `field` says nothing of the trace of `span`: that is written anew, and what others know
+/// of a trace does not belong to one that begins here (W3C Trace Context §3.3, §4.3).
+fn is_apart(request: &Request<'_>, span: &Context, field: &Field) -> bool {
+    let begins = span.parent.is_none();
+    let is_state = || field.name.of(request.bytes).eq_ignore_ascii_case(b"tracestate");
+    field.kind != FieldKind::TraceParent && !(begins && is_state())
 }
 
 /// Whether a `Connection` field of the head names `name` (RFC 9110 §7.6.1).

@@ -292,8 +292,9 @@ impl Exchange<'_> {
                 listener: self.listener,
                 local: self.listener.settings.address,
                 epoch: self.local.alarms.epoch_seconds(),
-                random: [self.local.random(), self.local.random()],
+                random: self.local.randoms(),
                 traced: Cell::default(),
+                span: None,
             };
             headers::trace_id(&self.request(), brought, &arrival, out);
         });

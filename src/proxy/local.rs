@@ -16,6 +16,7 @@ use crate::snapshot::{GroupId, ListenerId, Snapshot};
 use super::http::Scratch;
 use super::pool::{Pools, Share};
 use super::respond::DateLine;
+use super::spans::Spans;
 use super::tallies::Tallies;
 
 /// Most scratch areas kept for later; one is in use per exchange in flight.
@@ -57,6 +58,8 @@ pub struct Local {
     accept_quiet_until: Cell<u32>,
     /// Where its counts of listeners, groups and targets go.
     pub(super) tallies: RefCell<Tallies>,
+    /// Spans since the last tick.
+    pub(super) spans: Spans,
     /// By group: how many responses in a row were small, at most [`SMALL_RESPONSES_MIN`].
     small_responses: RefCell<Vec<u8>>,
 }
@@ -101,6 +104,7 @@ impl Local {
             random: RefCell::new(fastrand::Rng::new()),
             accept_quiet_until: Cell::new(0),
             tallies,
+            spans: Spans::default(),
             small_responses: RefCell::default(),
         }
     }
@@ -123,6 +127,12 @@ impl Local {
     #[must_use]
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..)
+    }
+
+    /// Random numbers; not for secrets.
+    pub(super) fn randoms<const N: usize>(&self) -> [u64; N] {
+        let mut random = self.random.borrow_mut();
+        std::array::from_fn(|_| random.u64(..))
     }
 
     /// An empty buffer for a response of `group`, of the size that its last ones needed: large ones

@@ -4,8 +4,8 @@
 //! involves targets, `attempt` one try at one of them, `tcp` the life of an L4 connection,
 //! `tunnel` what both end in when bytes are only moved. `headers` and `respond` write heads,
 //! `sticky` binds clients to targets, `error` is the table of what can go wrong, `record` what is
-//! to be said of an exchange once it is over, `tallies` what is counted then. Everything a
-//! connection borrows from its worker is in [`Local`].
+//! to be said of an exchange once it is over, `tallies` what is counted then, `spans` what is told
+//! to a collector. Everything a connection borrows from its worker is in [`Local`].
 
 mod attempt;
 mod body;
@@ -21,6 +21,7 @@ mod proxied;
 mod read;
 mod record;
 mod respond;
+mod spans;
 mod sticky;
 mod tallies;
 mod tcp;

@@ -45,6 +45,11 @@ pub(super) async fn read_request(
             match parse_request(bytes, mitigation, head) {
                 Ok(Parsed::Complete) => {
                     let request = Request { head, bytes, peer: client.peer.ip() };
+                    if let Some(sampling) = snapshot.sampling
+                        && let Some(context) = sampling.choose(&request, local.randoms())
+                    {
+                        record.tells(context, &listener.settings.name);
+                    }
                     record.read(&request, scanned == 0);
                     return Ok(());
                 }

@@ -21,6 +21,7 @@ use crate::net::Moment;
 use crate::snapshot::{
     GroupId, GroupView, ListenerId, ListenerView, LogView, TargetId, TargetView,
 };
+use crate::span::Context;
 
 use super::error::ErrorKind;
 use super::http::Client;
@@ -43,6 +44,8 @@ pub(super) struct Record {
     pub(super) given_up: RefCell<Vec<Try>>,
     /// What was asked for; only in a detailed record.
     pub(super) text: RefCell<Text>,
+    /// Its place in a trace, if it is told as a span; only in a detailed record.
+    pub(super) span: Cell<Option<Context>>,
     /// The log that the line goes to, of what may outlive the snapshot that it began with.
     pub(super) log: RefCell<Option<Arc<LogView>>>,
 }
@@ -141,6 +144,8 @@ pub(super) struct Text {
     pub(super) location: Span,
     /// Name of the target group.
     pub(super) group: Span,
+    /// Name of the listener; only of what is told as a span.
+    pub(super) listener: Span,
 }
 
 /// Adds to a count.
@@ -153,6 +158,7 @@ impl Record {
     pub(super) fn begin(&mut self, mode: Mode, detailed: bool) {
         if self.detailed.replace(detailed) {
             self.text.get_mut().clear();
+            self.span.set(None);
         }
         self.given_up.get_mut().clear();
         self.log.take();
@@ -173,6 +179,15 @@ impl Record {
         if self.detailed.get() && time(&self.times).get().is_none() {
             self.mark(time);
         }
+    }
+
+    /// The exchange is told as a span of a trace, so its record is detailed.
+    pub(super) fn tells(&self, context: Context, listener: &str) {
+        self.detailed.set(true);
+        self.mark_first(|times| &times.first);
+        let mut text = self.text.borrow_mut();
+        text.listener = text.add(listener.as_bytes());
+        self.span.set(Some(context));
     }
 
     /// The request head is whole. `at_once`: with its first bytes.
@@ -382,6 +397,9 @@ pub(super) async fn complete(
         record.times.ended.set(None);
     }
     record.mark_first(|times| &times.ended);
+    if let Some(context) = record.span.get() {
+        super::spans::note(record, context, client, local);
+    }
     if let Some(log) = log {
         super::log::write(record, client, log, local).await;
     }

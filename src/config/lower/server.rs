@@ -1,13 +1,16 @@
 //! Settings of the process and of the control API.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{HOUR, Limits, Lowering, SECOND};
 use crate::config::diagnostic::quote;
-use crate::config::file::{self, Located};
+use crate::config::file::{self, Brief, Located};
 use crate::config::values;
-use crate::model::{ControlApi, Driver, Server, Workers};
+use crate::model::{ControlApi, Driver, Server, SpanExport, Workers};
 
+/// One in so many requests becomes a span.
+const SAMPLE_ONE_IN: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 /// Most worker threads.
 const WORKERS_MAX: usize = 1024;
 
@@ -38,7 +41,22 @@ impl Lowering<'_, '_> {
         if let Some(control) = &file.control {
             server.control = self.control(control);
         }
+        server.spans = file.tracing.as_ref().and_then(|tracing| self.tracing(tracing));
         server
+    }
+
+    fn tracing(&mut self, located: &Located<Brief<file::Tracing>>) -> Option<SpanExport> {
+        let file = &located.value.0;
+        let endpoint = self.read(&file.endpoint, |text| values::endpoint(text));
+        let service = self.read(&file.service, |text| values::service(text));
+        let one_in = file.sample_one_in.as_ref().and_then(|key| NonZeroU32::new(key.value));
+        let (collector, path) = endpoint?;
+        Some(SpanExport {
+            collector,
+            path,
+            sample_one_in: one_in.unwrap_or(SAMPLE_ONE_IN),
+            service: service.unwrap_or_else(|| "ringway".into()),
+        })
     }
 
     fn control(&mut self, located: &Located<file::ControlApi>) -> ControlApi {

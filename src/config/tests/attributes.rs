@@ -41,6 +41,28 @@ fn mistakes_about_the_control_api_are_reported_with_a_cure() {
 }
 
 #[test]
+fn mistakes_about_tracing_are_reported_with_a_cure() {
+    refused(&[
+        (server("tracing = ▸{ sample_one_in = 5 }"), "missing key `endpoint`", "127.0.0.1:4318"),
+        (server("tracing = ▸\"127.0.0.1:4318\""), "not the URL", "http://127.0.0.1:4318"),
+        (server("tracing = ▸\"https://127.0.0.1:1\""), "asks for TLS", "http://127.0.0.1:1"),
+        (server("tracing = ▸\"http://collector:4318\""), "a host name", "10.0.1.7:4318"),
+        (server("tracing = ▸\"http://127.0.0.1\""), "no port", "127.0.0.1:"),
+        (server("tracing = ▸\"http://127.0.0.1:1/a b\""), "not the path of a URL", "/v1/traces"),
+        (
+            server("tracing = { endpoint = \"http://127.0.0.1:1\", sample_one_in = ▸0 }"),
+            "out of range",
+            "from 1 to",
+        ),
+        (
+            server("tracing = { endpoint = \"http://127.0.0.1:1\", service = ▸\"\" }"),
+            "not the name of a service",
+            "1 to 255",
+        ),
+    ]);
+}
+
+#[test]
 fn mistakes_about_stickiness_are_reported_with_a_cure() {
     let forward = "[\"blue\", \"green\"]";
     let sticky_forward = "{ target_groups = [▸\"blue\", \"green\"], stickiness = \"1h\" }";
