@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
     ("access_log", &["http1", "message", "model"]),
+    ("tls", &["model"]),
     (
         "snapshot",
         &[
@@ -35,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "routing",
             "stickiness",
+            "tls",
         ],
     ),
     ("net", &["model"]),
@@ -54,10 +56,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "routing",
             "snapshot",
             "stickiness",
+            "tls",
         ],
     ),
     ("worker", &["log_writer", "mailbox", "metrics", "net", "proxy", "snapshot"]),
-    ("config", &["model"]),
+    ("config", &["model", "tls"]),
     ("overlay", &["config"]),
     (
         "control",
@@ -75,6 +78,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "proxy",
             "snapshot",
             "stickiness",
+            "tls",
             "worker",
         ],
     ),
@@ -103,6 +107,7 @@ const PURE: &[&str] = &[
     "http1",
     "proxy_protocol",
     "access_log",
+    "tls",
 ];
 /// Files of these rooms that are not pure: path, reason.
 const IMPURE_FILES: &[(&str, &str)] = &[
@@ -136,6 +141,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("io_uring", &["net"]),
     ("socket2", &["net", "control", "demo"]),
     ("httparse", &["http1"]),
+    ("rustls", &["tls"]),
+    ("x509_parser", &["tls"]),
+    ("rcgen", &["demo"]),
     ("toml", &["client", "config", "overlay"]),
     ("serde", &["client", "config", "control", "doctor", "overlay"]),
     ("schemars", &["config"]),
@@ -151,7 +159,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 725, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 735, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;

@@ -27,6 +27,7 @@ use crate::snapshot::Snapshot;
 use crate::stickiness::Keys;
 
 use super::api::Servers;
+use super::certificates::Certificates;
 use super::change;
 use super::flips::Flips;
 use super::handle::{Effective, Event, Inbox, Order, Question};
@@ -67,6 +68,7 @@ pub(super) struct Actor {
     pub(super) registry: Registry,
     pub(super) listeners: Listeners,
     pub(super) logs: Logs,
+    pub(super) certificates: Certificates,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
     pub(super) flips: Flips,
@@ -295,6 +297,7 @@ impl Actor {
             self.reweighed = now;
             changed |= self.registry.reweigh(now);
         }
+        changed |= self.look_at_certificates(now);
         let elapsed = self.registry.elapsed(now);
         if changed || elapsed.changed {
             drop(self.publish());
