@@ -95,7 +95,7 @@ pub enum Command {
     /// Prints the commands to try, for a terminal and for a browser. Ctrl-C ends it; nothing is
     /// left behind.
     #[command(after_long_help = DEMO_AFTER)]
-    Demo,
+    Demo(Demo),
     /// Compare L4 with L7, and with no balancer, on this machine
     ///
     /// Starts targets, an L4 and an L7 listener, and drives the same load through both and to the
@@ -180,6 +180,7 @@ EXAMPLES:
   curl http://127.0.0.1:8080/         home-1 and home-2 take turns
   curl http://127.0.0.1:8080/blog     blog-1 and blog-2 take turns
   curl http://127.0.0.1:8081/         through the L4 listener
+  ringway demo --tls                  and an HTTPS listener on 127.0.0.1:8443
 
 EXIT STATUS:
   0   ended by Ctrl-C
@@ -239,6 +240,14 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line
     Json,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Also an HTTPS listener on 127.0.0.1:8443, with a certificate that is made for it
+    #[arg(long)]
+    pub tls: bool,
 }
 
 /// Options of `check`.

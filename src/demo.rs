@@ -5,6 +5,7 @@
 //! tutorial would say about them. Running the balancer itself, and stopping at Ctrl-C, is up to
 //! the caller. Start with [`Targets::start`]; what a target answers is in `demo/target.rs`.
 
+mod certificate;
 mod page;
 mod target;
 
@@ -20,12 +21,16 @@ use std::thread::{self, JoinHandle};
 use socket2::SockRef;
 use tokio::sync::oneshot;
 
+pub use certificate::Certificate;
 use target::{DemoTarget, Site};
 
 /// Where the demo's L7 listener is, if that port is free.
 pub const L7_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Where the demo's L4 listener is, if that port is free.
 pub const L4_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// Where the demo's HTTPS listener is, if it has one and that port is free.
+pub const TLS_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 
 /// Most connections that wait to be accepted by one target (the kernel may allow fewer).
 const BACKLOG: i32 = 4096;

@@ -5,7 +5,7 @@
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
-//!   (but for its key file), [`http1`], [`proxy_protocol`], [`access_log`], [`span`]
+//!   (but for its key file), [`http1`], [`proxy_protocol`], [`tls`], [`access_log`], [`span`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`; [`log_writer`] writes access logs
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -44,4 +44,5 @@ pub mod routing;
 pub mod snapshot;
 pub mod span;
 pub mod stickiness;
+pub mod tls;
 pub mod worker;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(options) => run(&options),
         Command::Check(options) => return check(&options),
-        Command::Demo => run_demo(),
+        Command::Demo(options) => run_demo(&options),
         Command::Compare(options) => compare::run(&options).map_err(Into::into),
         Command::Doctor(options) => return examine(&options),
         Command::Client(command) => return ExitCode::from(client::run(&command)),
@@ -73,27 +73,41 @@ fn in_one_line(warning: &Diagnostic) -> String {
     format!("{}:{line}: {}; {help}", warning.file, warning.problem)
 }
 
-fn run_demo() -> CommandResult {
+fn run_demo(options: &cli::Demo) -> CommandResult {
     let targets = demo::Targets::start()?;
-    let usual = [demo::L7_ADDRESS, demo::L4_ADDRESS];
-    match demo_on(&targets, usual.map(demo::free_address)) {
+    let certificate = options.tls.then(demo::Certificate::make).transpose()?;
+    let usual = [demo::L7_ADDRESS, demo::L4_ADDRESS, demo::TLS_ADDRESS];
+    let certificate = certificate.as_ref();
+    match demo_on(&targets, certificate, usual.map(demo::free_address)) {
         // Another process was faster: any port will do.
         Err(error) if matches!(error.downcast_ref(), Some(StartError::Bind { .. })) => {
-            demo_on(&targets, usual.map(|address| SocketAddr::new(address.ip(), 0)))
+            let any = usual.map(|address| SocketAddr::new(address.ip(), 0));
+            demo_on(&targets, certificate, any)
         }
         result => result,
     }
 }
 
-fn demo_on(targets: &demo::Targets, [l7, l4]: [SocketAddr; 2]) -> CommandResult {
-    let configuration = |l7, l4| demo::configuration(targets.home(), targets.blog(), l7, l4);
-    let text = configuration(l7, l4);
+fn demo_on(
+    targets: &demo::Targets,
+    certificate: Option<&demo::Certificate>,
+    [l7, l4, tls]: [SocketAddr; 3],
+) -> CommandResult {
+    let configuration = |l7, l4, tls| {
+        let listener = certificate.map(|certificate| certificate.listener(tls));
+        demo::configuration(targets.home(), targets.blog(), l7, l4) + &listener.unwrap_or_default()
+    };
+    let text = configuration(l7, l4, tls);
     let loaded = config::parse(&text, "demo")?;
     serve(None, text, loaded, |started| {
         announce(started);
-        if let [web, tcp] = started.listeners.as_slice() {
-            let text = configuration(web.address, tcp.address);
+        if let [web, tcp, more @ ..] = started.listeners.as_slice() {
+            let tls = more.first().map_or(tls, |listening| listening.address);
+            let text = configuration(web.address, tcp.address, tls);
             say(&demo::instructions(web.address, tcp.address, &text));
+            if let Some(certificate) = certificate {
+                say(&certificate.instructions(tls));
+            }
         }
     })
 }

@@ -15,9 +15,11 @@ use ipnet::IpNet;
 
 mod access_log;
 mod server;
+mod tls;
 
 pub use access_log::*;
 pub use server::*;
+pub use tls::*;
 
 /// Longest request head that is buffered, in bytes (AWS ALB quota: 64 KB of request headers).
 /// A longer one is answered with 400.
@@ -378,6 +380,8 @@ pub struct Listener {
     /// Fronts whose connections must begin with a PROXY protocol header, v1 or v2.
     /// `None`: no header is expected. A connection from elsewhere is closed.
     pub accept_proxy_protocol: Option<TrustedFronts>,
+    /// How connections are encrypted; `None`: they are not.
+    pub tls: Option<Tls>,
     /// How heads are treated; L7 only.
     pub http: HttpOptions,
     /// Where a line goes for each request (L4: connection); `None`: nowhere.
@@ -399,6 +403,7 @@ impl Listener {
             client_keep_alive: Duration::from_secs(3600),
             proxy_protocol: None,
             accept_proxy_protocol: None,
+            tls: None,
             http: HttpOptions::default(),
             access_log: None,
         }
@@ -448,6 +453,8 @@ pub struct HttpOptions {
     pub drop_invalid_header_fields: bool,
     /// `routing.http.desync_mitigation_mode`
     pub desync_mitigation: DesyncMitigation,
+    /// `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`; needs TLS.
+    pub tls_version_and_cipher_suite: bool,
     /// The `Server` field of the responses we make ourselves; `None`: no such field
     /// (`routing.http.response.server.enabled`).
     pub server_header: Option<String>,
@@ -461,6 +468,7 @@ impl Default for HttpOptions {
             preserve_host_header: false,
             drop_invalid_header_fields: false,
             desync_mitigation: DesyncMitigation::Defensive,
+            tls_version_and_cipher_suite: false,
             server_header: Some("ringway".into()),
         }
     }

@@ -19,6 +19,7 @@ use crate::model::{GroupIndex, Listener, LogFormat, Overflow, TargetGroup, Weigh
 use crate::routing::Router;
 use crate::span::Sampling;
 use crate::stickiness::{Keys, Scope};
+use crate::tls;
 
 /// What workers act on.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ pub struct ListenerView {
     pub retired: bool,
     /// The lines that tell a target how the client came: X-Forwarded-Proto and -Port.
     pub forwarded: Box<[u8]>,
+    /// How its connections are encrypted.
+    pub tls: Option<Arc<tls::Server>>,
     /// Its access log.
     pub log: Option<Arc<LogView>>,
 }
@@ -336,15 +339,16 @@ impl ListenerView {
         id: ListenerId,
         settings: Listener,
         retired: bool,
+        tls: Option<Arc<tls::Server>>,
         log: Option<Arc<LogView>>,
         tallies: ListenerTallies,
     ) -> Self {
         let router = Router::new(&settings.rules, &settings.default);
-        // TLS listeners do not exist yet: every client speaks plain HTTP.
-        let port = settings.address.port();
-        let forwarded = format!("X-Forwarded-Proto: http\r\nX-Forwarded-Port: {port}\r\n");
+        let (port, protocol) =
+            (settings.address.port(), if tls.is_some() { "https" } else { "http" });
+        let forwarded = format!("X-Forwarded-Proto: {protocol}\r\nX-Forwarded-Port: {port}\r\n");
         let forwarded = forwarded.into_bytes().into();
-        Self { id, settings, router, tallies, retired, forwarded, log }
+        Self { id, settings, router, tallies, retired, forwarded, tls, log }
     }
 }
 

@@ -152,6 +152,24 @@ fn demo_answers_from_alternating_targets_and_ends_at_ctrl_c() {
 }
 
 #[test]
+fn demo_shows_how_to_reach_its_https_listener() {
+    let mut demo = Ringway::spawn(&["demo", "--tls"]);
+    let command = loop {
+        let line = demo.line().expect("instructions of the demo");
+        if line.trim().starts_with("curl --cacert") {
+            break line.trim().to_owned();
+        }
+    };
+    let shell = format!("{command}blog --silent --max-time 15 --noproxy '*' | grep blog-");
+    harness::shell(&shell);
+    let dir = command.split_whitespace().nth(2).expect("path").replace("/ca.pem", "");
+    assert!(std::path::Path::new(&dir).is_dir());
+    demo.signal("INT");
+    assert_eq!(demo.wait(DEADLINE).code(), Some(0), "{}", demo.stderr());
+    assert!(!std::path::Path::new(&dir).exists(), "nothing is left behind");
+}
+
+#[test]
 fn two_demos_run_side_by_side() {
     let (mut first, mut second) = (Ringway::spawn(&["demo"]), Ringway::spawn(&["demo"]));
     let first_addresses = demo_addresses(&mut first);

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http1", &["message", "model"]),
     ("proxy_protocol", &["model"]),
     ("access_log", &["http1", "message", "model"]),
+    ("tls", &["model"]),
     (
         "snapshot",
         &[
@@ -36,6 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "routing",
             "span",
             "stickiness",
+            "tls",
         ],
     ),
     ("span", &["message"]),
@@ -57,10 +59,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "span",
             "stickiness",
+            "tls",
         ],
     ),
     ("worker", &["log_writer", "mailbox", "metrics", "net", "proxy", "snapshot", "span"]),
-    ("config", &["model"]),
+    ("config", &["model", "tls"]),
     ("overlay", &["config"]),
     (
         "control",
@@ -79,6 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "span",
             "stickiness",
+            "tls",
             "worker",
         ],
     ),
@@ -112,6 +116,7 @@ const PURE: &[&str] = &[
     "proxy_protocol",
     "access_log",
     "span",
+    "tls",
 ];
 /// Files of these rooms that are not pure: path, reason.
 const IMPURE_FILES: &[(&str, &str)] = &[
@@ -145,6 +150,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("io_uring", &["net"]),
     ("socket2", &["net", "compare", "control", "demo"]),
     ("httparse", &["http1"]),
+    ("rustls", &["tls"]),
+    ("x509_parser", &["tls"]),
+    ("rcgen", &["demo"]),
     ("toml", &["client", "config", "overlay"]),
     ("serde", &["client", "compare", "config", "control", "doctor", "overlay"]),
     ("schemars", &["config"]),
@@ -160,7 +168,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 702, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 735, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;

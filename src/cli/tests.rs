@@ -56,7 +56,7 @@ fn meaning(line: &str) -> Result<String, ErrorKind> {
     Ok(match parse(line).map_err(|error| error.kind())?.command {
         Command::Run(run) => format!("run {} {:?}", run.config.display(), run.log_format),
         Command::Check(check) => format!("check {} {:?}", check.config.display(), check.format),
-        Command::Demo => "demo".into(),
+        Command::Demo(demo) => format!("demo {}", demo.tls),
         Command::Doctor(it) => format!("doctor {} {:?}", it.config.display(), it.format),
         Command::Compare(compare) => {
             let Compare { targets, duration, tool, peer, rate, .. } = compare;
@@ -160,7 +160,8 @@ fn command_lines_mean_what_the_help_says() {
         ("ringway run -c a.toml --log-format json", "run a.toml Json"),
         ("ringway check", "check /etc/ringway/ringway.toml Text"),
         ("ringway check --format json --config=b", "check b Json"),
-        ("ringway demo", "demo"),
+        ("ringway demo", "demo false"),
+        ("ringway demo --tls", "demo true"),
         ("ringway compare", "compare [] 20s BuiltIn [] None"),
         (
             "ringway compare --targets 127.0.0.1:1,[::1]:2 --tool wrk --peer nginx --rate 9",

@@ -64,7 +64,8 @@ pub(super) async fn listeners(
         ListenersCommand::List { json: true } => show_json(client, LISTENERS, output).await,
         ListenersCommand::List { json: false } => {
             let status: Status = client.ask(watch::question()).await?;
-            let block = |listener| status::listener_block(listener, output.color);
+            let view = status::View { color: output.color, rate: None, now: watch::now() };
+            let block = |listener| status::listener_block(listener, view);
             let blocks = status.listeners.iter().map(block).collect::<Vec<_>>();
             Ok(output.say(&blocks.join("\n"))?)
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::look::{COLUMNS, Tone, count, fit, paint, span, time, wrap};
 use super::targets;
 use crate::config::Color;
-use crate::control::handle::{GroupStatus, ListenerStatus, RuleStatus, Status};
+use crate::control::handle::{CertificateStatus, GroupStatus, ListenerStatus, RuleStatus, Status};
 
 /// What the table shows beside the status.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub(super) fn table(status: &Status, view: View) -> String {
     let mut out = head(status, view);
     for listener in &status.listeners {
         out.push('\n');
-        out.push_str(&listener_block(listener, view.color));
+        out.push_str(&listener_block(listener, view));
     }
     for group in &status.target_groups {
         out.push('\n');
@@ -61,14 +61,37 @@ fn head(status: &Status, view: View) -> String {
     out
 }
 
-/// A listener and its rules.
-pub(super) fn listener_block(listener: &ListenerStatus, color: Color) -> String {
+/// A listener, its certificates and its rules.
+pub(super) fn listener_block(listener: &ListenerStatus, view: View) -> String {
+    let color = view.color;
     let mut out = paint(color, Tone::Bold, &format!("listener {}", fit(&listener.name, 30)));
     let ListenerStatus { address, mode, origin, .. } = listener;
     let _ = writeln!(out, "  {mode}  {}  {}", fit(address, 24), paint(color, Tone::Dim, origin));
+    for certificate in &listener.certificates {
+        out.push_str(&certificate_line(certificate, view));
+    }
     out.push_str(&rules(&listener.rules));
     out.push_str(&line_of("default", "", &action(&listener.default)));
     out
+}
+
+/// A certificate, and how long it is still good.
+fn certificate_line(certificate: &CertificateStatus, view: View) -> String {
+    const SOON_SECONDS: u64 = 14 * 86_400;
+    let names = match certificate.names.as_slice() {
+        [] => "without a name".into(),
+        [name] => fit(name, 30),
+        [name, others @ ..] => format!("{} and {} more", fit(name, 30), others.len()),
+    };
+    let left = u64::try_from(certificate.not_after).unwrap_or(0).checked_sub(view.now);
+    let (tone, until) = match left {
+        None => (Tone::Bad, "EXPIRED".into()),
+        Some(left @ ..SOON_SECONDS) => (Tone::Doubtful, format!("expires in {}", span(left))),
+        Some(left) => (Tone::Good, format!("expires in {}", span(left))),
+    };
+    let file = certificate.path.rsplit('/').next().unwrap_or(&certificate.path);
+    let until = paint(view.color, tone, &until);
+    format!("      tls  {}  {names}  {until}\n", fit(file, 20))
 }
 
 /// The lines of rules.

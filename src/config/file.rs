@@ -16,12 +16,14 @@ mod form;
 mod group;
 mod listener;
 mod rule;
+mod tls;
 
 pub(super) use access_log::*;
 pub(super) use form::*;
 pub(super) use group::*;
 pub(super) use listener::*;
 pub(super) use rule::*;
+pub(super) use tls::*;
 
 /// Configuration of ringway: listeners, their rules, and the target groups they forward to.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

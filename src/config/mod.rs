@@ -4,7 +4,7 @@
 //! checks keys, types and ranges against the schema and takes out what is wrong; the types of
 //! `file` receive the rest; `lower` turns their text into the model and checks what only the
 //! whole can show, such as names and addresses; `diagnostic` says what was found, and where.
-//! Nothing here listens, resolves names or reads a clock. Start with [`parse`].
+//! Nothing here listens or resolves names. Start with [`parse`].
 
 use std::fmt;
 use std::fs::File;
@@ -31,6 +31,7 @@ pub(crate) use diagnostic::{nearest, quote, quote_all};
 pub(crate) use values::{Flaw, duration, target_address};
 
 use diagnostic::Findings;
+use lower::Disk;
 
 /// Longest configuration file that is read, in bytes: room for half a million targets, while a
 /// device or a log given by mistake does not fill the memory.
@@ -104,7 +105,7 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
 pub fn load_with_text(path: &Path) -> Result<(String, Loaded), Failure> {
     let name = path.display().to_string();
     let text = read(path).map_err(|cause| unreadable(&name, cause))?;
-    let loaded = parse(&text, &name)?;
+    let loaded = parse_with(&text, &name, Disk::Look)?;
     Ok((text, loaded))
 }
 
@@ -140,17 +141,22 @@ fn unreadable(name: &str, cause: io::Error) -> Failure {
     Failure { errors: vec![error], warnings: Vec::new(), unreadable: Some(cause) }
 }
 
-/// Parses `text`; messages call it `name`.
+/// Parses `text`; messages call it `name`. Certificates that it names are not looked at: whether
+/// a change is good does not depend on one that is just being replaced.
 ///
 /// # Errors
 /// [`Failure`] with every mistake that was found, at most [`DIAGNOSTICS_MAX`].
 pub fn parse(text: &str, name: &str) -> Result<Loaded, Failure> {
+    parse_with(text, name, Disk::Leave)
+}
+
+fn parse_with(text: &str, name: &str, disk: Disk) -> Result<Loaded, Failure> {
     let mut findings = Findings::new(name, text);
     let clean = syntax::clean(text, &mut findings);
     let mut tree = syntax::parse(&clean, &mut findings);
     structure::check(schema::schema(), &mut tree, &mut findings);
     let model = match file::Config::deserialize(toml::de::Deserializer::from(tree)) {
-        Ok(config) => Some(lower::lower(&config, &mut findings)),
+        Ok(config) => Some(lower::lower(&config, disk, &mut findings)),
         Err(cause) => {
             // The structural check let something pass that the types refuse: still no panic.
             findings.error(&cause.span().unwrap_or(0..0), cause.message().trim_end());

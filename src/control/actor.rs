@@ -28,6 +28,7 @@ use crate::span::Sampling;
 use crate::stickiness::Keys;
 
 use super::api::Servers;
+use super::certificates::Certificates;
 use super::change;
 use super::flips::Flips;
 use super::handle::{Effective, Event, Inbox, Order, Question};
@@ -70,6 +71,7 @@ pub(super) struct Actor {
     pub(super) listeners: Listeners,
     pub(super) logs: Logs,
     pub(super) tracer: Tracer,
+    pub(super) certificates: Certificates,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
     pub(super) flips: Flips,
@@ -298,6 +300,7 @@ impl Actor {
             self.reweighed = now;
             changed |= self.registry.reweigh(now);
         }
+        changed |= self.look_at_certificates(now);
         let elapsed = self.registry.elapsed(now);
         if changed || elapsed.changed {
             drop(self.publish());

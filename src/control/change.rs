@@ -23,8 +23,8 @@ use crate::stickiness::keys;
 use super::actor::{Actor, End, seconds};
 use super::handle::{ChangeError, Changed, Event, Order};
 use super::kept;
-use super::listeners::{Orders, Plan};
-use super::{logs, registry, upgrade};
+use super::listeners::{Means, Orders, Plan};
+use super::{certificates, logs, registry, upgrade};
 
 /// How long leases that could not be ended are left alone.
 const LEASES_REST: Duration = Duration::from_secs(5);
@@ -159,6 +159,7 @@ async fn put_in_force(
 ) -> Result<Changed, ChangeError> {
     let Candidate { file, overlay, whole, loaded } = candidate;
     open_logs(actor, &loaded).await?;
+    open_certificates(actor, &loaded).await?;
     let plan = actor.borrow().plan(&loaded)?;
     let overlay = Arc::new(overlay);
     let is_news = actor.borrow().overlay != overlay;
@@ -191,6 +192,17 @@ async fn open_logs(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<(), Change
         let opened = blocking(move || logs::open(missing)).await?;
         let opened = opened.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         actor.borrow_mut().logs.add(opened);
+    }
+    Ok(())
+}
+
+/// Reads the certificates that `loaded` needs, in the same way.
+async fn open_certificates(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<(), ChangeError> {
+    let missing = actor.borrow().certificates.missing(&loaded.model);
+    if !missing.is_empty() {
+        let opened = blocking(move || certificates::open(missing)).await?;
+        let opened = opened.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        actor.borrow_mut().certificates.add(opened);
     }
     Ok(())
 }
@@ -285,9 +297,11 @@ impl Actor {
         let now = Instant::now();
         let linger = self.model.server.drain_timeout;
         let groups = (before.target_groups.as_slice(), self.model.target_groups.as_slice());
-        let orders = self.listeners.carry_out(plan, groups, &self.logs, linger, now);
+        let means = Means { logs: &self.logs, certificates: &self.certificates };
+        let orders = self.listeners.carry_out(plan, groups, means, linger, now);
         self.logs.forget_unused(&self.listeners.views());
         self.tracer.set(self.model.server.spans.clone());
+        self.certificates.forget_unused(&self.listeners.views());
         let turned = self.register(now);
         let warnings = loaded.warnings.into_iter().map(|warning| warning.problem);
         let warnings: Vec<_> = warnings.chain(self.waits_for_restart(&before.server)).collect();

@@ -19,7 +19,8 @@ use crate::overlay::Change;
 use super::measure::{Measure, Tale};
 
 pub use super::status::{
-    Counts, GroupStatus, HealthFlips, ListenerStatus, RuleStatus, Status, TargetStatus,
+    CertificateStatus, Counts, GroupStatus, HealthFlips, ListenerStatus, RuleStatus, Status,
+    TargetStatus,
 };
 
 /// Questions that may wait for the actor; beyond it whoever asks waits.

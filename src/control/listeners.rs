@@ -16,7 +16,9 @@ use crate::model::{Action, GroupIndex, Listener, Model, Priority, TargetGroup};
 use crate::net;
 use crate::net::inherit::{self, Inherited};
 use crate::snapshot::{ListenerId, ListenerTallies, ListenerView, LogView};
+use crate::tls;
 
+use super::certificates::Certificates;
 use super::logs::Logs;
 use super::start::StartError;
 
@@ -43,11 +45,11 @@ struct Slot {
 
 impl Slot {
     /// From now on workers see the listener with these `settings`.
-    fn show(&mut self, settings: Listener, retired: bool, log: Option<Arc<LogView>>) {
+    fn show(&mut self, settings: Listener, retired: bool, (tls, log): Opens) {
         let settings = Listener { address: self.address, ..settings };
         let tallies = self.tallies.of(&settings);
         let id = self.view.id;
-        self.view = Arc::new(ListenerView::new(id, settings, retired, log, tallies));
+        self.view = Arc::new(ListenerView::new(id, settings, retired, tls, log, tallies));
     }
 }
 
@@ -118,6 +120,23 @@ struct Opened {
     sockets: Vec<OwnedFd>,
 }
 
+/// What was opened for a listener.
+type Opens = (Option<Arc<tls::Server>>, Option<Arc<LogView>>);
+
+/// What listeners use that was opened for them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) logs: &'a Logs,
+    pub(super) certificates: &'a Certificates,
+}
+
+impl Means<'_> {
+    /// The means of `listener`, which listens on `address`.
+    fn of(self, listener: &Listener, address: SocketAddr) -> Opens {
+        (self.certificates.server(listener), self.logs.view(listener, address))
+    }
+}
+
 /// What workers are to be told once the new snapshot is theirs.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
@@ -162,7 +181,7 @@ impl Listeners {
         &mut self,
         plan: Plan,
         (before, after): (&[TargetGroup], &[TargetGroup]),
-        logs: &Logs,
+        means: Means<'_>,
         linger: Duration,
         now: Instant,
     ) -> Orders {
@@ -175,23 +194,23 @@ impl Listeners {
         }
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.forgotten_at.is_some()) {
             let settings = relocate(&slot.view.settings, before, after);
-            let log = slot.view.log.clone();
-            slot.show(settings, true, log);
+            let means = (slot.view.tls.clone(), slot.view.log.clone());
+            slot.show(settings, true, means);
         }
         for (id, settings) in plan.kept {
             if let Some(slot) = &mut self.slots[id.slot as usize] {
-                let log = logs.view(&settings, slot.address);
+                let means = means.of(&settings, slot.address);
                 debug_assert_eq!(slot.view.id, id, "kept listeners keep their place");
-                slot.show(settings, false, log);
+                slot.show(settings, false, means);
             }
         }
         for opened in plan.opened {
-            self.add(opened, logs, &mut orders);
+            self.add(opened, means, &mut orders);
         }
         orders
     }
 
-    fn add(&mut self, opened: Opened, logs: &Logs, orders: &mut Orders) {
+    fn add(&mut self, opened: Opened, means: Means<'_>, orders: &mut Orders) {
         let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         self.generation = self.generation.wrapping_add(1);
         let id = ListenerId { slot: free as u32, generation: self.generation };
@@ -201,7 +220,7 @@ impl Listeners {
             sockets.extend(socket.try_clone());
             orders.listen.push((worker, id, socket));
         }
-        let log = logs.view(&opened.settings, opened.address);
+        let (tls, log) = means.of(&opened.settings, opened.address);
         let mut tallies = Tallies::new(self.workers);
         let key = Key::of(&opened.settings);
         let settings = Listener { address: opened.address, ..opened.settings };
@@ -209,7 +228,7 @@ impl Listeners {
         let slot = Slot {
             key,
             address: opened.address,
-            view: Arc::new(ListenerView::new(id, settings, false, log, own)),
+            view: Arc::new(ListenerView::new(id, settings, false, tls, log, own)),
             tallies,
             sockets,
             forgotten_at: None,
@@ -217,6 +236,17 @@ impl Listeners {
         match self.slots.get_mut(free) {
             Some(place) => *place = Some(slot),
             None => self.slots.push(Some(slot)),
+        }
+    }
+
+    /// Lets listeners that encrypt with `before` encrypt with `after`.
+    pub(super) fn encrypt_anew(&mut self, before: &Arc<tls::Server>, after: &Arc<tls::Server>) {
+        for slot in self.slots.iter_mut().flatten() {
+            let old = slot.view.clone();
+            if old.tls.as_ref().is_some_and(|tls| Arc::ptr_eq(tls, before)) {
+                let means = (Some(after.clone()), old.log.clone());
+                slot.show(old.settings.clone(), old.retired, means);
+            }
         }
     }
 

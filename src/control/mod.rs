@@ -9,6 +9,7 @@
 
 mod actor;
 pub mod api;
+mod certificates;
 mod change;
 mod flips;
 pub mod handle;
@@ -48,10 +49,11 @@ use crate::net::inherit::{self, Inherited};
 use crate::net::ring::Engine;
 
 use actor::{Actor, Due, End, Inputs, Successor};
+use certificates::Certificates;
 use flips::Flips;
 use handle::{Event, Handle};
 use kept::Kept;
-use listeners::Listeners;
+use listeners::{Listeners, Means};
 use logs::Logs;
 use news::News;
 use probe::Prober;
@@ -68,8 +70,9 @@ pub use start::StartError;
 const PROBE_RESULTS_MAX: usize = 1024;
 
 /// Threads for what waits for the disk or computes for long: one for the order under way, one for
-/// exports and for freeing what is large, one for a scrape of metrics, one for a minute's.
-const BLOCKING_THREADS_MAX: usize = 4;
+/// exports and for freeing what is large, one for a scrape of metrics, one for a minute's,
+/// one for certificates that may have changed.
+const BLOCKING_THREADS_MAX: usize = 5;
 
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
@@ -159,12 +162,15 @@ async fn start_actor(
     let mut listeners = Listeners::new(ground.workers);
     let mut logs = Logs::default();
     logs.add(logs::open(logs.missing(&model))?);
+    let mut certificates = Certificates::default();
+    certificates.add(certificates::open(certificates.missing(&model))?);
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
     for address in inherited.left() {
         tracing::warn!(%address, "no listener has the address of a socket that was handed over");
     }
     let groups = (&[][..], model.target_groups.as_slice());
-    let orders = listeners.carry_out(plan, groups, &logs, model.server.drain_timeout, now);
+    let means = Means { logs: &logs, certificates: &certificates };
+    let orders = listeners.carry_out(plan, groups, means, model.server.drain_timeout, now);
     let mut registry = Registry::new(ground.workers);
     // Targets that are new at the start are no news.
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
@@ -189,6 +195,7 @@ async fn start_actor(
         listeners,
         logs,
         tracer,
+        certificates,
         workers: Pool::new(Vec::new()),
         prober: Prober::new(results),
         flips: Flips::new(),

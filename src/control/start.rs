@@ -41,6 +41,13 @@ pub enum StartError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The certificates of a listener cannot be used.
+    Certificate {
+        /// Name of the listener.
+        listener: String,
+        /// Which file, why, and the cure.
+        cause: String,
+    },
     /// A worker thread or its ring cannot be made.
     Worker {
         /// Number of the worker.
@@ -72,6 +79,9 @@ impl fmt::Display for StartError {
                 write!(f, "the access log {place} cannot be opened: {source}")?;
                 write!(f, "; {}", log_cure(source))
             }
+            Self::Certificate { listener, cause } => {
+                write!(f, "the certificates of listener `{listener}` cannot be used: {cause}")
+            }
             Self::Worker { index, source } => {
                 write!(f, "worker {index} cannot start: {source}; {}", worker_cure(source))
             }
@@ -96,7 +106,7 @@ impl std::error::Error for StartError {
             | Self::Worker { source, .. }
             | Self::Runtime(source) => Some(source),
             Self::Changes(failure) => Some(failure),
-            Self::Control(_) => None,
+            Self::Certificate { .. } | Self::Control(_) => None,
         }
     }
 }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::snapshot::ListenerView;
+use crate::tls::Named;
+
 use super::actor::Actor;
 use super::registry::{Entry, Group};
 
@@ -97,8 +100,30 @@ pub struct ListenerStatus {
     pub default: Value,
     /// Rules in ascending priority.
     pub rules: Vec<RuleStatus>,
+    /// Certificates that it shows, the default one first; none where it does not encrypt.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
     /// Where the listener comes from: `file` or `api`, `file+api` where both speak.
     pub origin: String,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateStatus {
+    /// Path of its file.
+    pub path: String,
+    /// Names that it is for.
+    pub names: Vec<String>,
+    /// Last second at which it is good, since 1970.
+    pub not_after: i64,
+}
+
+impl From<&Named> for CertificateStatus {
+    fn from(named: &Named) -> Self {
+        let Named { path, certificate } = named;
+        let (names, not_after) = (certificate.names().to_vec(), certificate.not_after());
+        Self { path: path.clone(), names, not_after }
+    }
 }
 
 /// A rule.
@@ -163,6 +188,11 @@ pub struct TargetStatus {
 
 /// Groups whose latencies are summed before anything else has its turn.
 const GROUPS_AT_ONCE: usize = 32;
+
+fn certificates(view: &ListenerView) -> Vec<CertificateStatus> {
+    let server = view.tls.as_deref().into_iter();
+    server.flat_map(|server| server.certificates()).map(Into::into).collect()
+}
 
 /// When leases end, by group and target.
 type Leases<'a> = HashMap<(&'a str, SocketAddr), u64>;
@@ -260,6 +290,7 @@ impl Actor {
                     mode: settings.mode.to_string(),
                     default: at("default").cloned().unwrap_or_default(),
                     rules: self.rule_statuses(name, at("rules")),
+                    certificates: certificates(view),
                     origin: self.origin(&["listeners", name]),
                 }
             })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::http1::{Parsed, parse_response};
 use crate::message::{Method, ResponseHead, Version};
-use crate::net::{BODY_BUFFER_BYTES, Buffer, HEAD_BUFFER_BYTES, Liveness, Socket};
+use crate::net::{BODY_BUFFER_BYTES, Buffer, HEAD_BUFFER_BYTES, Liveness};
 use crate::snapshot::{GroupView, TargetView};
 
 use super::body::{Body, Pace, Stop, relay, write};
@@ -19,6 +19,7 @@ use super::http::Client;
 use super::local::Local;
 use super::record::Record;
 use super::sticky::Binding;
+use super::stream::Stream;
 
 /// How often a client that waits for a response is looked at: one that has reset its connection
 /// needs no response any more.
@@ -89,7 +90,7 @@ pub(super) struct Attempt<'a> {
     pub(super) group: &'a GroupView,
     pub(super) target: &'a TargetView,
     pub(super) binding: &'a Binding<'a>,
-    pub(super) socket: &'a Socket,
+    pub(super) socket: &'a Stream,
     pub(super) asked: Asked,
     pub(super) idle_timeout: Duration,
     /// Tick at which bytes last moved in either direction.

@@ -12,6 +12,7 @@ use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, Socket, TICK};
 use super::headers::Shown;
 use super::local::Local;
 use super::record;
+use super::stream::Stream;
 
 /// From this many bytes on, the rest of a body of known length goes through a pipe.
 const SPLICE_BYTES_MIN: u64 = 128 * 1024;
@@ -205,8 +206,8 @@ fn chunk(buffer: &mut Buffer, begun: bool) {
 /// Relays what is left of `body`. `buffer` is empty and comes back empty; `rest` takes what
 /// belongs to the next message.
 pub(super) async fn relay(
-    from: &Socket,
-    to: &Socket,
+    from: &Stream,
+    to: &Stream,
     body: &mut Body,
     mut buffer: Buffer,
     rest: &mut Vec<u8>,
@@ -217,6 +218,7 @@ pub(super) async fn relay(
     while !body.is_done() {
         if let Body::Known(left) = body
             && *left >= SPLICE_BYTES_MIN
+            && let (Some(from), Some(to)) = (from.as_plain(), to.as_plain())
             && splice_rest(from, to, left, pace, local).await?
         {
             *body = Body::Done;
@@ -246,12 +248,12 @@ pub(super) async fn relay(
 
 /// Writes all of `buffer`, however slowly it goes.
 pub(super) async fn write(
-    to: &Socket,
+    to: &Stream,
     mut buffer: Buffer,
     pace: &Pace<'_>,
 ) -> Result<Buffer, Stop> {
     while !buffer.is_empty() {
-        let written = pace.wait_write(to, pin!(to.write_some(buffer))).await;
+        let written = pace.wait_write(to.socket(), pin!(to.write_some(buffer))).await;
         let (count, rest) = written.ok_or(Stop::ToTimeout)?;
         buffer = rest;
         match count {

@@ -2,11 +2,12 @@
 
 use std::io;
 
-use crate::net::{self, Alarm, Socket};
+use crate::net::{self, Alarm};
 use crate::snapshot::{GroupView, TargetId, TargetView};
 
 use super::error::ErrorKind;
 use super::local::Local;
+use super::stream::Stream;
 
 /// Most targets tried for one request or connection. Each costs the client a wait.
 const ATTEMPTS_MAX: usize = 8;
@@ -54,7 +55,7 @@ pub(super) async fn connect(
     fresh: bool,
     alarm: &Alarm,
     local: &Local,
-) -> Result<(Socket, bool), ErrorKind> {
+) -> Result<(Stream, bool), ErrorKind> {
     if !fresh && let Some(socket) = local.pools.take(target) {
         local.counters.target_connections_reused.add(1);
         return Ok((socket, true));
@@ -66,7 +67,7 @@ pub(super) async fn connect(
             local.counters.target_connections.add(1);
             group.tally.of(local.index).connections.add(1);
             target.tally.of(local.index).connections.add(1);
-            Ok((socket, false))
+            Ok((Stream::plain(socket), false))
         }
         Err(error) => {
             local.counters.target_connection_errors.add(1);

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     ClientClosed,
     /// A front's PROXY protocol header is missing, malformed, or the front is not trusted.
     ProxyProtocolError,
+    /// The client did not agree with us on how to encrypt, or not in time.
+    TlsProtocolError,
     /// The redirect's Location would be too long.
     RedirectTooLong,
     /// The group has no target that could be tried.
@@ -67,7 +69,7 @@ pub struct Row {
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::HttpRequestError,
         Self::HttpRequestUriTooLong,
         Self::HttpRequestDenied,
@@ -77,6 +79,7 @@ impl ErrorKind {
         Self::HttpRequestTimeout,
         Self::ClientClosed,
         Self::ProxyProtocolError,
+        Self::TlsProtocolError,
         Self::RedirectTooLong,
         Self::DestinationUnavailable,
         Self::ConnectionRefused,
@@ -124,6 +127,7 @@ impl ErrorKind {
             // ALB's status for a client that left before its response began; never sent.
             Self::ClientClosed => silent("client_closed", REQUEST, 460),
             Self::ProxyProtocolError => silent("proxy_protocol_error", REQUEST, 0),
+            Self::TlsProtocolError => silent("tls_protocol_error", "tls_protocol_error", 0),
             Self::RedirectTooLong => {
                 row("redirect_too_long", "proxy_configuration_error", 507, false)
             }
@@ -211,6 +215,7 @@ mod tests {
             (K::HttpRequestTimeout, Some(408), true),
             (K::ClientClosed, None, true),
             (K::ProxyProtocolError, None, true),
+            (K::TlsProtocolError, None, true),
             (K::RedirectTooLong, Some(507), false),
             (K::DestinationUnavailable, Some(503), false),
             (K::ConnectionRefused, Some(502), false),

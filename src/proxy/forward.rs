@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use crate::message::Method;
 use crate::model::Retry;
-use crate::net::{Socket, Tag};
+use crate::net::Tag;
 use crate::snapshot::{GroupView, Load, TargetView};
 
 use super::attempt::{Asked, Attempt, Failure, Outgoing};
@@ -17,6 +17,7 @@ use super::http::{Exchange, Outcome, Scratch, Upgrade};
 use super::record;
 use super::respond::Own;
 use super::sticky::{Binding, ForwardBinding};
+use super::stream::Stream;
 
 /// What has been sent again because a target closed before it answered. A request that kills
 /// whoever reads it meets one more target at most.
@@ -123,6 +124,7 @@ impl Exchange<'_> {
             },
             epoch: local.alarms.epoch_seconds(),
             random: local.randoms(),
+            tls: self.client.socket.negotiated().map(|(negotiated, _)| negotiated),
             traced: Cell::default(),
             span: self.scratch.record.span.get(),
         };
@@ -222,7 +224,7 @@ impl Exchange<'_> {
         group: &GroupView,
         target: &TargetView,
         binding: &Binding<'_>,
-        socket: Socket,
+        socket: Stream,
         asked: Asked,
         outgoing: &mut Outgoing,
     ) -> Result<Outcome, Failure> {

@@ -15,11 +15,17 @@ use crate::message::{
 use crate::model::{FORWARDED_FOR_ADDRESSES_MAX, HttpOptions, XffProcessing};
 use crate::snapshot::ListenerView;
 use crate::span::Context;
+use crate::tls::Negotiated;
 
 use super::error::ErrorKind;
 
 /// Beyond this many bytes of head, X-Amzn-Trace-Id is begun anew (AWS: 7 KB).
 const TRACED_HEAD_BYTES_MAX: usize = 7 * 1024;
+
+/// How the client's connection is encrypted (AWS:
+/// `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`).
+const TLS_VERSION: &str = "X-Amzn-Tls-Version";
+const TLS_CIPHER_SUITE: &str = "X-Amzn-Tls-Cipher-Suite";
 
 /// What is known of the client besides its request.
 pub(super) struct Arrival<'a> {
@@ -33,6 +39,8 @@ pub(super) struct Arrival<'a> {
     pub(super) epoch: u64,
     /// Random numbers for the trace id.
     pub(super) random: [u64; 2],
+    /// How the connection is encrypted, if it is.
+    pub(super) tls: Option<&'a Negotiated>,
     /// Where the trace id was written, once it is.
     pub(super) traced: Cell<Span>,
     /// Its place in a trace, if it is told as a span.
@@ -71,6 +79,12 @@ pub(super) fn request(
     trace_id(request, survey.trace, arrival, out);
     arrival.traced.set(Span::new(start, out.len()));
     out.extend_from_slice(b"\r\n");
+    if options.tls_version_and_cipher_suite
+        && let Some(tls) = arrival.tls
+    {
+        encode::field(TLS_VERSION.as_bytes(), tls.protocol.as_bytes(), out);
+        encode::field(TLS_CIPHER_SUITE.as_bytes(), tls.cipher.as_bytes(), out);
+    }
     let head = request.head;
     encode::fields(request.bytes, &head.fields, out, |field| {
         keep_in_request(request, options, field)
@@ -252,7 +266,13 @@ fn keep_in_request(request: &Request<'_>, options: &HttpOptions, field: &Field) 
             let name = field.name.of(request.bytes);
             let named = request.head.connection_names_fields
                 && is_named(request.bytes, &request.head.fields, name);
-            !named && (!options.drop_invalid_header_fields || is_valid_name(name))
+            // Nobody but us tells a target how the client's connection is encrypted.
+            let forged = options.tls_version_and_cipher_suite
+                && [TLS_VERSION, TLS_CIPHER_SUITE]
+                    .iter()
+                    .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
+            let valid = !options.drop_invalid_header_fields || is_valid_name(name);
+            !named && !forged && valid
         }
     }
 }

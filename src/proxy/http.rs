@@ -22,7 +22,8 @@ use super::proxied;
 use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
 use super::respond::{Own, Page};
-use super::{headers, sticky, tallies, tunnel};
+use super::stream::Stream;
+use super::{handshake, headers, sticky, tallies, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A client connection.
 pub(super) struct Client {
-    pub(super) socket: Socket,
+    pub(super) socket: Stream,
     pub(super) alarm: Alarm,
     /// The client, as a trusted front names it or as connected.
     pub(super) peer: SocketAddr,
@@ -56,6 +57,7 @@ impl Client {
         local: &Rc<Local>,
     ) -> Self {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
+        let socket = Stream::plain(socket);
         local.enters(listener);
         let number = Cell::default();
         Self { socket, alarm, peer, listener, opened, number, local: local.clone() }
@@ -120,7 +122,7 @@ pub(super) enum Outcome {
 
 /// The target's side of a tunnel that began as a request.
 pub(super) struct Upgrade {
-    pub(super) socket: Socket,
+    pub(super) socket: Stream,
     /// Counts as one request in flight for as long as it lives.
     pub(super) load: OwnedInFlight,
     pub(super) target: TargetId,
@@ -138,6 +140,13 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             None => return,
         }
     }
+    if let Some(server) = handshake::server(&client, &local) {
+        let early = std::mem::take(&mut input);
+        if let Err(refused) = Box::pin(handshake::accept(&mut client, &server, early, &local)).await
+        {
+            return Box::pin(handshake::refuse(&client, refused, &local)).await;
+        }
+    }
     loop {
         let (outcome, rest) = Box::pin(exchanges(&client, input, &local)).await;
         match outcome {
@@ -145,16 +154,25 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             Outcome::Upgraded(upgrade) => {
                 return Box::pin(upgraded(&client, rest, *upgrade, &local)).await;
             }
-            Outcome::Completed | Outcome::Closed | Outcome::Lingering => return,
+            Outcome::Completed | Outcome::Closed | Outcome::Lingering => break,
         }
-        let Some(limit) = idle_timeout(&client, &local) else { return };
+        let Some(limit) = idle_timeout(&client, &local) else { break };
         client.alarm.tag(super::idle_tag(client.listener));
         if !matches!(client.alarm.idle(limit, client.socket.readable()).await, Some(Ok(()))) {
-            return;
+            break;
         }
         client.alarm.tag(Tag::NONE);
         input = Buffer::default();
     }
+    if client.socket.owes_an_end() {
+        Box::pin(end(&client)).await;
+    }
+}
+
+/// Ends our direction, so that a client that reads knows that it has everything.
+async fn end(client: &Client) {
+    client.alarm.tag(Tag::NONE);
+    client.alarm.within(LINGER_SILENCE, client.socket.end()).await;
 }
 
 /// Moves bytes both ways until the WebSocket ends. The snapshot of its request is gone by now.
@@ -238,14 +256,14 @@ async fn exchange(
 
 /// Ends our direction and reads until the client ends its own, or takes too long.
 async fn linger(client: &Client, input: &mut Buffer) {
-    client.socket.end();
+    end(client).await;
     let deadline = client.alarm.deadline(LINGER_SILENCE * 4);
     let mut bytes = 0;
     let mut buffer = std::mem::take(input);
     while bytes < LINGER_BYTES_MAX && client.alarm.now() < deadline {
         buffer.clear();
         buffer.reserve(1);
-        match client.alarm.within(LINGER_SILENCE, client.socket.read(buffer)).await {
+        match client.alarm.within(LINGER_SILENCE, client.socket.socket().read(buffer)).await {
             Some((Ok(count @ 1..), filled)) => {
                 bytes += count;
                 buffer = filled;
@@ -293,6 +311,7 @@ impl Exchange<'_> {
                 local: self.listener.settings.address,
                 epoch: self.local.alarms.epoch_seconds(),
                 random: self.local.randoms(),
+                tls: self.client.socket.negotiated().map(|(negotiated, _)| negotiated),
                 traced: Cell::default(),
                 span: None,
             };
@@ -352,7 +371,7 @@ impl Exchange<'_> {
         let settings = &self.listener.settings;
         let request = self.request();
         let parts = RedirectParts {
-            protocol: "http",
+            protocol: if self.listener.tls.is_some() { "https" } else { "http" },
             host: request.host(),
             port: settings.address.port(),
             path: request.path(),

@@ -13,6 +13,7 @@ use crate::net::ring::Engine;
 use crate::net::{Alarms, Buffer, Buffers, Pipes};
 use crate::snapshot::{GroupId, ListenerId, Snapshot};
 
+use super::handshake::Handshakes;
 use super::http::Scratch;
 use super::pool::{Pools, Share};
 use super::respond::DateLine;
@@ -47,6 +48,8 @@ pub struct Local {
     pub counters: Arc<Counters>,
     /// What the worker runs on.
     pub engine: Engine,
+    /// TLS handshakes under way.
+    pub(super) handshakes: Handshakes,
     /// The Date field of our own responses.
     pub(super) date: DateLine,
     snapshot: RefCell<Rc<Held>>,
@@ -97,6 +100,7 @@ impl Local {
             pens,
             counters,
             engine,
+            handshakes: Handshakes::default(),
             date: DateLine::default(),
             snapshot: RefCell::new(Rc::new(Held(snapshot))),
             scratch: RefCell::default(),

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::access_log::{self, Asked, Bytes, Entry, Protocol, Reason, Spans, Try};
+use crate::access_log::{self, Asked, Bytes, Entry, Protocol, Reason, Spans, Tls, Try};
 use crate::model::{Mode, Overflow};
 use crate::net::{Moment, Tag};
 use crate::snapshot::LogView;
+use crate::tls::Negotiated;
 
 use super::http::Client;
 use super::local::Local;
@@ -50,7 +51,7 @@ fn with_entry(
     let row = record.error.get().map(|kind| kind.row());
     use_it(&Entry {
         listener: &log.names,
-        protocol: protocol(record),
+        protocol: protocol(record, client),
         client: client.peer,
         local: local_ip(client, log),
         connection: client.number(),
@@ -70,16 +71,29 @@ fn with_entry(
         location: text.location.of(&text.bytes),
         error: row.map(|row| Reason { name: row.name, proxy_status: row.proxy_status }),
         classification: record.class.get(),
-        // TLS listeners do not exist yet: every client speaks plainly.
-        tls: None,
+        tls: client.socket.negotiated().map(tls),
     });
 }
 
-fn protocol(record: &Record) -> Protocol {
-    match (record.mode, record.status.get()) {
-        (Some(Mode::L4), _) => Protocol::Tcp,
-        (_, 101) => Protocol::Ws,
-        _ => Protocol::Http,
+fn protocol(record: &Record, client: &Client) -> Protocol {
+    let is_sealed = client.socket.negotiated().is_some();
+    match (record.mode, record.status.get(), is_sealed) {
+        (Some(Mode::L4), ..) => Protocol::Tcp,
+        (_, 101, false) => Protocol::Ws,
+        (_, 101, true) => Protocol::Wss,
+        (_, _, false) => Protocol::Http,
+        (_, _, true) => Protocol::Https,
+    }
+}
+
+fn tls((negotiated, handshake): (&Negotiated, Duration)) -> Tls<'_> {
+    Tls {
+        cipher: negotiated.cipher.as_bytes(),
+        protocol: negotiated.protocol.as_bytes(),
+        server_name: negotiated.server_name.as_bytes(),
+        certificate: negotiated.certificate.as_bytes(),
+        handshake,
+        key_exchange: negotiated.key_exchange.as_bytes(),
     }
 }
 

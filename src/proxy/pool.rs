@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::io;
 use std::time::Duration;
 
-use crate::net::{Liveness, Socket, TICK};
+use crate::net::{Liveness, TICK};
 use crate::snapshot::{GroupView, Snapshot, TargetId, TargetView};
+
+use super::stream::Stream;
 
 /// A target that keeps failing costs one log line in this many ticks.
 const COMPLAINT_TICKS: u32 = 100;
@@ -45,7 +47,7 @@ struct Pool {
 }
 
 struct Idle {
-    socket: Socket,
+    socket: Stream,
     since: u32,
 }
 
@@ -63,7 +65,7 @@ impl Pools {
 
     /// A live connection to `target`, if one is unused. Dead ones met on the way are closed.
     #[must_use]
-    pub fn take(&self, target: &TargetView) -> Option<Socket> {
+    pub(super) fn take(&self, target: &TargetView) -> Option<Stream> {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.get_mut(target.id.slot as usize)?;
         if pool.target != Some(target.id) {
@@ -76,7 +78,7 @@ impl Pools {
 
     /// Keeps `socket` for the next exchange with `target`, unless this worker's share of the
     /// group's `idle_connections_max` is kept already or the target drains.
-    pub fn put(&self, group: &GroupView, target: &TargetView, socket: Socket, now: u32) {
+    pub(super) fn put(&self, group: &GroupView, target: &TargetView, socket: Stream, now: u32) {
         if target.load.is_draining() {
             return;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Action, Mode, Retry, Stickiness};
-use crate::net::{Buffer, Socket};
+use crate::net::Buffer;
 use crate::proxy_protocol::{self, Addresses};
 use crate::snapshot::{GroupView, Load, LogView, OwnedInFlight, TargetView};
 use crate::stickiness::source_ip;
@@ -15,11 +15,12 @@ use super::error::ErrorKind;
 use super::http::Client;
 use super::local::Local;
 use super::record::{self, Record};
-use super::{proxied, tallies, tunnel};
+use super::stream::Stream;
+use super::{handshake, proxied, tallies, tunnel};
 
 /// A target connection for a client, and what is still to be sent on it first.
 struct Bound {
-    socket: Socket,
+    socket: Stream,
     load: OwnedInFlight,
     idle_timeout: Duration,
     early: Buffer,
@@ -48,7 +49,7 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
 }
 
 /// Connects to a target. Until a byte has moved, the next one may be tried.
-async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option<Bound> {
+async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Option<Bound> {
     let log = log_of(client, local);
     record.begin(Mode::L4, log.is_some());
     record.log.replace(log);
@@ -60,6 +61,14 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Local) -> Option
         record.error.set(read.is_none().then_some(ErrorKind::ProxyProtocolError));
         let read = read?;
         (client.peer, destination, early) = (read.peer, read.destination, read.payload);
+    }
+    if let Some(server) = handshake::server(client, local) {
+        let held = std::mem::take(&mut early);
+        let failed = handshake::accept(client, &server, held, local).await.err();
+        record.error.set(failed.map(|_| ErrorKind::TlsProtocolError));
+        if failed.is_some() {
+            return None;
+        }
     }
     let snapshot = local.snapshot();
     let settings = &snapshot.listener(client.listener)?.settings;

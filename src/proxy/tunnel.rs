@@ -10,15 +10,14 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::net::{
-    Alarm, BODY_BUFFER_BYTES, Buffer, Buffers, PIPE_BYTES, Socket, TUNNEL_BUFFER_BYTES,
-};
+use crate::net::{Alarm, BODY_BUFFER_BYTES, Buffer, Buffers, PIPE_BYTES, TUNNEL_BUFFER_BYTES};
 
 use super::body::{self, Pace, Stop};
 use super::error::ErrorKind;
 use super::http::RELEASE_AFTER;
 use super::local::Local;
 use super::record::{self, Record};
+use super::stream::Stream;
 use super::tallies;
 
 /// So many reads in a row that the next smaller buffer would have held bring that one back.
@@ -39,8 +38,8 @@ enum Fault {
 
 /// One direction.
 struct Pump<'a> {
-    from: &'a Socket,
-    to: &'a Socket,
+    from: &'a Stream,
+    to: &'a Stream,
     /// Whether it leads to the client.
     is_down: bool,
     pace: Pace<'a>,
@@ -51,8 +50,8 @@ struct Pump<'a> {
 /// Moves bytes until both directions have ended, one side breaks, or nothing has moved for
 /// `limit`. `early` is what `client` has sent already. `record` learns what came of it.
 pub(super) async fn run(
-    client: &Socket,
-    target: &Socket,
+    client: &Stream,
+    target: &Stream,
     early: Buffer,
     alarm: &Alarm,
     limit: Duration,
@@ -174,23 +173,22 @@ impl Pump<'_> {
             self.write(early).await?;
         }
         loop {
-            let Some(buffer) = self.read(&width).await? else {
-                self.to.end();
-                return Ok(());
-            };
+            let Some(buffer) = self.read(&width).await? else { return self.end().await };
             let overflows = width.note(buffer.len(), buffer.capacity());
             self.write(buffer).await?;
             if overflows {
                 match self.splice().await? {
                     Left::NoPipe => {}
                     Left::Thin => width = Width { size: Size::Body, small_reads: 0 },
-                    Left::Ended => {
-                        self.to.end();
-                        return Ok(());
-                    }
+                    Left::Ended => return self.end().await,
                 }
             }
         }
+    }
+
+    /// Passes the end on.
+    async fn end(&self) -> Result<(), Fault> {
+        self.pace.wait(pin!(self.to.end())).await.ok_or(Fault::Silence)
     }
 
     /// Reads some bytes; `None` at the end. Gives the buffer up while nothing comes.
@@ -255,11 +253,13 @@ impl Pump<'_> {
 
     /// Moves bytes through a pipe while they come thick.
     async fn splice(&self) -> Result<Left, Fault> {
+        let (Some(from), Some(to)) = (self.from.as_plain(), self.to.as_plain()) else {
+            return Ok(Left::NoPipe);
+        };
         let Some(pipe) = self.local.pipes.take() else { return Ok(Left::NoPipe) };
         let mut thin_fills = 0;
         while thin_fills < THIN_FILLS_MAX {
-            let filled =
-                self.pace.alarm.within(RELEASE_AFTER, pipe.fill(self.from, PIPE_BYTES as u64));
+            let filled = self.pace.alarm.within(RELEASE_AFTER, pipe.fill(from, PIPE_BYTES as u64));
             let count = match filled.await {
                 // Quiet: the pipe is empty and others may need it.
                 None => break,
@@ -271,8 +271,8 @@ impl Pump<'_> {
                 Some(Err(_)) => return Err(Fault::From),
             };
             thin_fills = if count < THIN_BYTES { thin_fills + 1 } else { 0 };
-            let emptied = pin!(pipe.empty(self.to, count, || self.pace.note()));
-            match self.pace.wait_write(self.to, emptied).await {
+            let emptied = pin!(pipe.empty(to, count, || self.pace.note()));
+            match self.pace.wait_write(to, emptied).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
                 Some(Ok(())) => {

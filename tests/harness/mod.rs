@@ -21,6 +21,7 @@ mod control;
 mod ends;
 mod message;
 mod target;
+mod tls;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub use control::{Answer, Control, FastTarget, HANDED_OVER_GRACE, Seen, strict_c
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
 pub use target::{ConnectionRecord, Gate, Peer, Target};
+pub use tls::{Authority, TlsClient, der_of};
 
 /// Longest wait for anything. Far above what a busy machine needs, so passing it means "never";
 /// below the 60 s after which ringway by itself ends what is silent.

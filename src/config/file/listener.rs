@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::access_log::AccessLog;
 use super::form::{Brief, DurationText, Key, Located, Many};
 use super::rule::{DefaultAction, Rule};
+use super::tls::Tls;
 use crate::model::RULES_PER_LISTENER_MAX;
 
 /// An address, a mode, and what to do with what arrives there.
@@ -41,6 +42,12 @@ pub(in crate::config) struct Listener {
     /// elsewhere are closed. Only with accept_proxy_protocol = true. Default: any peer.
     #[schemars(extend("examples" = [["10.0.0.0/8"]]))]
     pub(in crate::config) trusted_fronts: Key<Many<String>>,
+    /// How connections are encrypted. Mode l7: HTTPS; mode l4: what is inside goes to the targets
+    /// unread. Default: they are not.
+    pub(in crate::config) tls: Key<Tls>,
+    /// Whether targets are told version and cipher of the client's connection, in
+    /// X-Amzn-Tls-Version and X-Amzn-Tls-Cipher-Suite. Mode l7 with tls. Default false.
+    pub(in crate::config) x_amzn_tls_version_and_cipher_suite: Key<bool>,
     /// What happens to X-Forwarded-For. Mode l7. Default "append".
     pub(in crate::config) xff_header_processing: Key<XffProcessing>,
     /// Whether X-Forwarded-For gets the client's port, too. Mode l7. Default false.

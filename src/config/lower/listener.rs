@@ -98,6 +98,7 @@ impl Lowering<'_, '_> {
             Limits { min: SECOND, max: Duration::from_secs(7 * 24 * 3600), odd_below: SECOND };
         self.duration(&file.client_keep_alive, &age, &mut lowered.client_keep_alive);
         self.proxy_protocol(file, &mut lowered);
+        lowered.tls = file.tls.as_ref().map(|tls| self.tls(tls));
         lowered.access_log = file.access_log.as_ref().map(|log| self.access_log(log));
         self.keys_of_mode(file, &lowered);
         self.sticky_forwards(file, lowered.mode);
@@ -121,6 +122,7 @@ impl Lowering<'_, '_> {
         }
         for (key, option) in [
             (&file.xff_client_port, &mut options.xff_client_port),
+            (&file.x_amzn_tls_version_and_cipher_suite, &mut options.tls_version_and_cipher_suite),
             (&file.preserve_host_header, &mut options.preserve_host_header),
             (&file.drop_invalid_header_fields, &mut options.drop_invalid_header_fields),
         ] {
@@ -184,6 +186,11 @@ impl Lowering<'_, '_> {
         fn at<T>(key: &file::Key<T>) -> Option<&Range<usize>> {
             key.as_ref().map(|key| &key.at)
         }
+        if lowered.tls.is_none() {
+            let help = "add `tls`, or remove the key";
+            let key = at(&file.x_amzn_tls_version_and_cipher_suite);
+            self.without_effect("a listener without `tls`", help, [key]);
+        }
         if lowered.mode == Mode::L7 {
             let help = "on l7, X-Forwarded-For carries the client's address; PROXY headers need l4";
             self.without_effect("an l7 listener", help, [at(&file.proxy_protocol)]);
@@ -210,6 +217,7 @@ impl Lowering<'_, '_> {
                 at(&file.head_timeout),
                 at(&file.client_keep_alive),
                 at(&file.xff_header_processing),
+                at(&file.x_amzn_tls_version_and_cipher_suite),
                 at(&file.xff_client_port),
                 at(&file.preserve_host_header),
                 at(&file.drop_invalid_header_fields),

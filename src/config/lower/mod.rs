@@ -21,6 +21,7 @@ mod listener;
 mod rule;
 mod server;
 mod stickiness;
+mod tls;
 
 /// Errors after which unknown names are no longer compared with all names: that many are not
 /// typing errors, and thousands of names take seconds.
@@ -41,10 +42,19 @@ struct Limits {
 /// Silences and waits of connections.
 const WAIT: Limits = Limits { min: Duration::from_millis(100), max: DAY, odd_below: SECOND };
 
+/// Whether files that the configuration names are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disk {
+    /// They are: what is wrong with them is wrong with the configuration.
+    Look,
+    /// They are not: whoever needs them will see.
+    Leave,
+}
+
 /// Makes the model; what is wrong goes to `findings`.
-pub(super) fn lower(config: &file::Config, findings: &mut Findings<'_>) -> Model {
+pub(super) fn lower(config: &file::Config, disk: Disk, findings: &mut Findings<'_>) -> Model {
     let groups = Groups::of(&config.target_groups, findings);
-    let mut lowering = Lowering { findings, groups };
+    let mut lowering = Lowering { findings, groups, disk };
     let target_groups: Vec<_> =
         config.target_groups.iter().map(|group| lowering.group(&group.value)).collect();
     lowering.groups.stickiness =
@@ -62,6 +72,7 @@ pub(super) fn lower(config: &file::Config, findings: &mut Findings<'_>) -> Model
 struct Lowering<'f, 't> {
     findings: &'f mut Findings<'t>,
     groups: Groups,
+    disk: Disk,
 }
 
 /// The target groups of the file by name.

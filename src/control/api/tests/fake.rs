@@ -261,6 +261,7 @@ fn listeners() -> Vec<ListenerStatus> {
     let rule = |priority, rule| RuleStatus { priority, rule, origin: "file".into() };
     vec![
         ListenerStatus {
+            certificates: Vec::new(),
             name: "tcp".into(),
             address: "0.0.0.0:81".into(),
             mode: "l4".into(),
@@ -269,6 +270,7 @@ fn listeners() -> Vec<ListenerStatus> {
             origin: "api".into(),
         },
         ListenerStatus {
+            certificates: Vec::new(),
             name: "web".into(),
             address: "0.0.0.0:80".into(),
             mode: "l7".into(),

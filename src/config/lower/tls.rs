@@ -1,0 +1,129 @@
+//! How listeners encrypt: files, policies, and whether the files are what they should be.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Disk, Lowering, WAIT};
+use crate::config::diagnostic::{nearest, quote};
+use crate::config::file::{self, Located};
+use crate::config::values::{self, Flaw, Read};
+use crate::model::{CERTIFICATES_MAX, CertificateFiles, Policy, Tls, Unserved};
+use crate::tls::Certificate;
+
+impl Lowering<'_, '_> {
+    pub(super) fn tls(&mut self, located: &Located<file::Tls>) -> Tls {
+        let file = &located.value;
+        let mut certificates = Vec::new();
+        if let Some(list) = &file.certificates {
+            for each in &list.value.0 {
+                certificates.extend(self.certificate(each));
+            }
+            if list.value.0.is_empty() && self.findings.is_intact(&list.at) {
+                let help = "for example `[{ certificate = \"a.pem\", key = \"a.key\" }]`";
+                self.findings.error(&list.at, "there is no certificate").help(help);
+            }
+            if list.value.0.len() > CERTIFICATES_MAX {
+                let problem = format!("more than {CERTIFICATES_MAX} certificates");
+                self.findings.error(&list.at, problem).help("spread them over listeners");
+            }
+        }
+        let mut tls = Tls::new(certificates);
+        tls.policy = self.read(&file.policy, |name| policy(name)).unwrap_or_default();
+        self.duration(&file.handshake_timeout, &WAIT, &mut tls.handshake_timeout);
+        tls
+    }
+
+    fn certificate(
+        &mut self,
+        located: &Located<file::CertificateFiles>,
+    ) -> Option<CertificateFiles> {
+        let file = &located.value;
+        let certificate = self.read(&file.certificate, |text| values::file_path(text));
+        let key = self.read(&file.key, |text| values::file_path(text));
+        let files = CertificateFiles { certificate: certificate?, key: key? };
+        if let (Disk::Look, Some(certificate), Some(key)) =
+            (self.disk, &file.certificate, &file.key)
+        {
+            self.certificate_files(&files, &certificate.at, &key.at);
+        }
+        Some(files)
+    }
+
+    /// Reports what is wrong with the files themselves.
+    fn certificate_files(
+        &mut self,
+        files: &CertificateFiles,
+        certificate_at: &Range<usize>,
+        key_at: &Range<usize>,
+    ) {
+        let chain = self.bytes_of(&files.certificate, certificate_at);
+        let key = self.bytes_of(&files.key, key_at);
+        let (Some(chain), Some(key)) = (chain, key) else { return };
+        match Certificate::read(&chain, &key) {
+            Ok(certificate) => self.dates(&certificate, &files.certificate, certificate_at),
+            Err(flaw) => {
+                let (path, at) = match flaw.is_of_key() {
+                    true => (&files.key, key_at),
+                    false => (&files.certificate, certificate_at),
+                };
+                let problem = format!("{}: {flaw}", quote(&path.display().to_string()));
+                self.findings.error(at, problem).help(flaw.cure());
+            }
+        }
+    }
+
+    fn bytes_of(&mut self, path: &Path, at: &Range<usize>) -> Option<Vec<u8>> {
+        match fs::read(path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                let shown = quote(&path.display().to_string());
+                let help = match error.kind() {
+                    io::ErrorKind::NotFound => "give the path of a file that exists",
+                    io::ErrorKind::PermissionDenied => {
+                        "let the user that ringway runs as read the file"
+                    }
+                    _ => "give the path of a PEM file",
+                };
+                let problem = format!("{shown} cannot be read: {error}");
+                self.findings.error(at, problem).help(help);
+                None
+            }
+        }
+    }
+
+    fn dates(&mut self, certificate: &Certificate, path: &Path, at: &Range<usize>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let shown = quote(&path.display().to_string());
+        if now > certificate.not_after() {
+            let days = (now - certificate.not_after()) / (24 * 3600);
+            let problem = format!("the certificate in {shown} has expired, {days} days ago");
+            self.findings.warning(at, problem).help("renew it: clients refuse it");
+        } else if now < certificate.not_before() {
+            let problem = format!("the certificate in {shown} is not valid yet");
+            self.findings.warning(at, problem).help("look at its dates, and at this host's clock");
+        }
+    }
+}
+
+/// Reads the name of a security policy.
+fn policy(name: &str) -> Read<Policy> {
+    Policy::named(name).map_err(|unserved| match unserved {
+        Unserved::Needs { what, nearest } => Flaw::new(
+            format!("the policy {} needs {what}, which is not spoken here", quote(name)),
+            format!("the nearest that is safe is \"{nearest}\""),
+        ),
+        Unserved::Unknown => {
+            let names = Policy::ALL.map(|policy| policy.name);
+            let [usual, ..] = names;
+            let meant = nearest(name, names).unwrap_or(usual);
+            Flaw::new(
+                format!("{} is no security policy", quote(name)),
+                format!("for example \"{meant}\""),
+            )
+        }
+    })
+}

@@ -1,0 +1,219 @@
+//! The certificates of listeners: which are in use, and whether their files have changed.
+//!
+//! Files are read when a listener needs them, and looked at once a second from then on. What cannot
+//! be used is told on the log, and the listener goes on with what it has. Reading may wait for the
+//! disk, so it is done on another thread.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::model::{CertificateFiles, Listener, Mode, Model, Tls};
+use crate::snapshot::ListenerView;
+use crate::tls::{Certificate, Named, Server, Tickets};
+
+use super::actor::Actor;
+use super::change;
+use super::start::StartError;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is spoken inside HTTPS.
+const HTTP: &[&[u8]] = &[b"http/1.1"];
+
+/// What listeners encrypt with.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    served: Vec<Served>,
+    looked: Option<Instant>,
+    looking: Option<oneshot::Receiver<Vec<Look>>>,
+}
+
+/// A listener's encryption.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    wanted: Wanted,
+    server: Arc<Server>,
+    /// What the files were like when they were last read, well or not.
+    stamps: Vec<Stamp>,
+}
+
+/// What a listener asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    listener: String,
+    mode: Mode,
+    tls: Tls,
+    /// Its sessions go on although its files have changed.
+    tickets: Option<Tickets>,
+}
+
+/// Tells whether a file is still the one that it was: device, inode, time of change, length.
+type Stamp = Option<(u64, u64, i64, i64, u64)>;
+
+/// Files that are not what they were.
+#[derive(Debug)]
+struct Look {
+    before: Arc<Server>,
+    stamps: Vec<Stamp>,
+    server: Result<Arc<Server>, String>,
+}
+
+/// Reads what is `wanted`. May wait for the disk.
+///
+/// # Errors
+/// [`StartError::Certificate`].
+pub(super) fn open(wanted: Vec<Wanted>) -> Result<Vec<Served>, StartError> {
+    wanted.into_iter().map(open_one).collect()
+}
+
+fn open_one(wanted: Wanted) -> Result<Served, StartError> {
+    let failed =
+        |cause: String| StartError::Certificate { listener: wanted.listener.clone(), cause };
+    // Before the files are read: what changes meanwhile is noticed at the next look.
+    let stamps = stamps(&wanted.tls);
+    let tickets = match &wanted.tickets {
+        Some(tickets) => tickets.clone(),
+        None => Tickets::new().map_err(|error| failed(error.to_string()))?,
+    };
+    let server = read(&wanted, tickets.clone()).map_err(failed)?;
+    Ok(Served { wanted: Wanted { tickets: Some(tickets), ..wanted }, server, stamps })
+}
+
+fn read(wanted: &Wanted, tickets: Tickets) -> Result<Arc<Server>, String> {
+    let certificates = wanted.tls.certificates.iter().map(read_files);
+    let certificates = certificates.collect::<Result<_, _>>()?;
+    let protocols = match wanted.mode {
+        Mode::L7 => HTTP,
+        Mode::L4 => &[],
+    };
+    let server = Server::new(certificates, wanted.tls.policy, protocols, tickets);
+    server.map(Arc::new).map_err(|error| error.to_string())
+}
+
+fn read_files(files: &CertificateFiles) -> Result<Named, String> {
+    let bytes = |path: &Path| {
+        fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let (chain, key) = (bytes(&files.certificate)?, bytes(&files.key)?);
+    let certificate = Certificate::read(&chain, &key).map_err(|flaw| {
+        let path = if flaw.is_of_key() { &files.key } else { &files.certificate };
+        format!("{}: {flaw}; {}", path.display(), flaw.cure())
+    })?;
+    Ok(Named { path: files.certificate.display().to_string(), certificate })
+}
+
+fn stamps(tls: &Tls) -> Vec<Stamp> {
+    let paths = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
+    let stamp = |path| {
+        let file = fs::metadata(path).ok()?;
+        Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+    };
+    paths.map(stamp).collect()
+}
+
+/// Reads again what has changed.
+fn look(served: Vec<Served>) -> Vec<Look> {
+    let looks = served.into_iter().filter_map(|Served { wanted, server, stamps: before }| {
+        let stamps = stamps(&wanted.tls);
+        let tickets = wanted.tickets.clone().filter(|_| stamps != before)?;
+        Some(Look { before: server, stamps, server: read(&wanted, tickets) })
+    });
+    looks.collect()
+}
+
+impl Certificates {
+    /// What `model` asks for and is not there yet: to be [opened](open).
+    pub(super) fn missing(&self, model: &Model) -> Vec<Wanted> {
+        let wanted = model.listeners.iter().filter_map(|listener| {
+            let tls = listener.tls.clone().filter(|_| self.find(listener).is_none())?;
+            let namesake =
+                self.served.iter().find(|served| served.wanted.listener == listener.name);
+            let tickets = namesake.and_then(|served| served.wanted.tickets.clone());
+            let (listener, mode) = (listener.name.clone(), listener.mode);
+            Some(Wanted { listener, mode, tls, tickets })
+        });
+        wanted.collect()
+    }
+
+    /// Takes in what was opened; it stays until [`Certificates::forget_unused`].
+    pub(super) fn add(&mut self, opened: Vec<Served>) {
+        self.served.extend(opened);
+    }
+
+    /// Lets go of what no listener uses.
+    pub(super) fn forget_unused(&mut self, listeners: &[Option<Arc<ListenerView>>]) {
+        self.served.retain(|served| {
+            let used = listeners.iter().flatten().filter_map(|listener| listener.tls.as_ref());
+            used.into_iter().any(|server| Arc::ptr_eq(server, &served.server))
+        });
+    }
+
+    /// What `listener` encrypts with.
+    pub(super) fn server(&self, listener: &Listener) -> Option<Arc<Server>> {
+        self.find(listener).map(|served| served.server.clone())
+    }
+
+    fn find(&self, listener: &Listener) -> Option<&Served> {
+        self.served.iter().find(|Served { wanted, .. }| {
+            wanted.listener == listener.name
+                && wanted.mode == listener.mode
+                && Some(&wanted.tls) == listener.tls.as_ref()
+        })
+    }
+
+    /// Looks at the files when it is time; what they have become since the last look.
+    fn tick(&mut self, now: Instant) -> Vec<Look> {
+        if let Some(looking) = &mut self.looking {
+            let looks = match looking.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return Vec::new(),
+                Err(oneshot::error::TryRecvError::Closed) => Vec::new(),
+                Ok(looks) => looks,
+            };
+            self.looking = None;
+            return looks;
+        }
+        let due = self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK);
+        if due && !self.served.is_empty() {
+            self.looked = Some(now);
+            let (send, receive) = oneshot::channel();
+            let served = self.served.clone();
+            drop(change::elsewhere(move || send.send(look(served))));
+            self.looking = Some(receive);
+        }
+        Vec::new()
+    }
+}
+
+impl Actor {
+    /// Takes in files that have changed; whether workers are to be told.
+    pub(super) fn look_at_certificates(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for Look { before, stamps, server } in self.certificates.tick(now) {
+            let mut all = self.certificates.served.iter_mut();
+            let Some(served) = all.find(|served| Arc::ptr_eq(&served.server, &before)) else {
+                continue;
+            };
+            served.stamps = stamps;
+            let listener = served.wanted.listener.as_str();
+            match server {
+                Ok(server) => {
+                    tracing::info!(listener, "its certificates have changed and are in force");
+                    served.server = server.clone();
+                    self.listeners.encrypt_anew(&before, &server);
+                    changed = true;
+                }
+                Err(cause) => tracing::error!(
+                    listener,
+                    "its certificates have changed and cannot be used: {cause}; going on with \
+                     those before"
+                ),
+            }
+        }
+        changed
+    }
+}

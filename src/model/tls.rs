@@ -1,0 +1,190 @@
+//! How a listener encrypts: certificates, security policies.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most certificates of one listener (AWS: 25 and the default one).
+pub const CERTIFICATES_MAX: usize = 1_000;
+
+/// How a listener encrypts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates; the first is the default one. At least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Versions and ciphers.
+    pub policy: Policy,
+    /// Longest handshake, from the first byte that is waited for; then the connection closes.
+    pub handshake_timeout: Duration,
+}
+
+/// Where a certificate and its key are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// PEM file with the certificate and those that lead to its root, in this order.
+    pub certificate: PathBuf,
+    /// PEM file with the private key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+    pub key: PathBuf,
+}
+
+/// A security policy of AWS that is served as AWS serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// AWS's name.
+    pub name: &'static str,
+    /// Whether TLS 1.3 is spoken.
+    pub tls13: bool,
+    /// Whether TLS 1.2 is spoken.
+    pub tls12: bool,
+    /// Whether keys are exchanged so that a quantum computer cannot find them later, where the
+    /// client can do it.
+    pub post_quantum: bool,
+}
+
+/// A policy that is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// AWS has none of that name.
+    Unknown,
+    /// It needs what is not spoken here.
+    Needs {
+        /// What that is.
+        what: &'static str,
+        /// The nearest that is served.
+        nearest: &'static str,
+    },
+}
+
+const fn policy(name: &'static str, tls13: bool, tls12: bool, post_quantum: bool) -> Policy {
+    Policy { name, tls13, tls12, post_quantum }
+}
+
+impl Policy {
+    /// Those that are served, the default one first (AWS: "Security policies"; the default is that
+    /// of its console).
+    pub const ALL: [Self; 5] = [
+        policy("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09", true, true, true),
+        policy("ELBSecurityPolicy-TLS13-1-2-Res-2021-06", true, true, false),
+        policy("ELBSecurityPolicy-TLS13-1-3-PQ-2025-09", true, false, true),
+        policy("ELBSecurityPolicy-TLS13-1-3-2021-06", true, false, false),
+        policy("ELBSecurityPolicy-FS-1-2-Res-2020-10", false, true, false),
+    ];
+
+    /// Names of policies of AWS that need more than is spoken here.
+    const OTHERS: [(&'static str, &'static str); 34] = [
+        ("ELBSecurityPolicy-TLS13-1-2-2021-06", CBC),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext1-2021-06", CBC),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext2-2021-06", CBC),
+        ("ELBSecurityPolicy-TLS13-1-1-2021-06", OLD),
+        ("ELBSecurityPolicy-TLS13-1-0-2021-06", OLD),
+        ("ELBSecurityPolicy-FS-1-2-Res-2019-08", CBC),
+        ("ELBSecurityPolicy-FS-1-2-2019-08", CBC),
+        ("ELBSecurityPolicy-FS-1-1-2019-08", OLD),
+        ("ELBSecurityPolicy-FS-2018-06", OLD),
+        ("ELBSecurityPolicy-TLS-1-2-Ext-2018-06", CBC),
+        ("ELBSecurityPolicy-TLS-1-2-2017-01", CBC),
+        ("ELBSecurityPolicy-TLS-1-1-2017-01", OLD),
+        ("ELBSecurityPolicy-2016-08", OLD),
+        ("ELBSecurityPolicy-2015-05", OLD),
+        ("ELBSecurityPolicy-TLS-1-0-2015-04", OLD),
+        ("ELBSecurityPolicy-TLS13-1-2-PQ-2025-09", CBC),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext1-PQ-2025-09", CBC),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext2-PQ-2025-09", CBC),
+        ("ELBSecurityPolicy-TLS13-1-0-PQ-2025-09", OLD),
+        ("ELBSecurityPolicy-TLS13-1-3-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Res-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext0-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext1-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext2-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-1-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-0-FIPS-2023-04", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-3-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Res-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext0-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext1-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-2-Ext2-FIPS-PQ-2025-09", FIPS),
+        ("ELBSecurityPolicy-TLS13-1-0-FIPS-PQ-2025-09", FIPS),
+    ];
+
+    /// The policy that AWS calls `name`.
+    ///
+    /// # Errors
+    /// [`Unserved`], with the nearest that is served.
+    pub fn named(name: &str) -> Result<Self, Unserved> {
+        if let Some(policy) = Self::ALL.into_iter().find(|policy| policy.name == name) {
+            return Ok(policy);
+        }
+        let other = Self::OTHERS.iter().find(|(other, _)| *other == name);
+        let (name, what) = *other.ok_or(Unserved::Unknown)?;
+        let has = |part: &str| name.contains(part);
+        let [usual, plain, strict, strict_plain, without_13] = Self::ALL;
+        let nearest = match (has("TLS13-1-3"), has("-PQ-"), has("-FS-1-2")) {
+            (true, true, _) => strict,
+            (true, false, _) => strict_plain,
+            (_, true, _) => usual,
+            (_, _, true) => without_13,
+            _ => plain,
+        };
+        Err(Unserved::Needs { what, nearest: nearest.name })
+    }
+}
+
+const CBC: &str = "ciphers in CBC mode or without forward secrecy";
+const OLD: &str = "TLS 1.0 or 1.1";
+const FIPS: &str = "a cryptographic module with a FIPS certificate";
+
+impl Default for Policy {
+    fn default() -> Self {
+        let [usual, ..] = Self::ALL;
+        usual
+    }
+}
+
+impl Tls {
+    /// A listener's encryption with every attribute at its default.
+    #[must_use]
+    pub fn new(certificates: Vec<CertificateFiles>) -> Self {
+        let handshake_timeout = Duration::from_secs(10);
+        Self { certificates, policy: Policy::default(), handshake_timeout }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_of_aws_are_served_or_answered_with_the_nearest() {
+        for policy in Policy::ALL {
+            assert_eq!(Policy::named(policy.name), Ok(policy));
+        }
+        let nearest = [
+            ("ELBSecurityPolicy-2016-08", "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"),
+            ("ELBSecurityPolicy-TLS13-1-2-2021-06", "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"),
+            ("ELBSecurityPolicy-FS-1-2-2019-08", "ELBSecurityPolicy-FS-1-2-Res-2020-10"),
+            (
+                "ELBSecurityPolicy-TLS13-1-2-PQ-2025-09",
+                "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09",
+            ),
+            ("ELBSecurityPolicy-TLS13-1-3-FIPS-2023-04", "ELBSecurityPolicy-TLS13-1-3-2021-06"),
+        ];
+        for (name, expected) in nearest {
+            match Policy::named(name) {
+                Err(Unserved::Needs { nearest, .. }) => assert_eq!(nearest, expected, "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert_eq!(Policy::named("ELBSecurityPolicy-2017"), Err(Unserved::Unknown));
+    }
+
+    #[test]
+    fn nearest_policy_is_always_served() {
+        for (name, _) in Policy::OTHERS {
+            let Err(Unserved::Needs { nearest, .. }) = Policy::named(name) else {
+                panic!("{name}")
+            };
+            assert!(Policy::named(nearest).is_ok(), "{name}: {nearest}");
+        }
+    }
+}

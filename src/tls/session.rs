@@ -1,0 +1,336 @@
+//! One TLS session as a state machine over bytes: records in, plaintext out, and back.
+//!
+//! The caller keeps the bytes: what has come and was not used up is given again, with more behind
+//! it, at the next step.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{ServerConfig, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
+
+use super::server::{self, Chosen};
+
+/// Most plaintext in one record (RFC 8446 §5.1).
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// What a record adds to its plaintext, at most: header, explicit nonce or content type, tag.
+const RECORD_OVERHEAD: usize = 32;
+
+/// What goes wrong in a session; the peer has broken a rule, or cannot agree with us.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Error(rustls::Error);
+
+impl From<rustls::Error> for Error {
+    fn from(error: rustls::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Plaintext was handed over, or something to be sent was written; there may be more.
+    Went,
+    /// Every whole record is used up.
+    NeedsMore,
+    /// The peer has ended its direction in an orderly way.
+    Ended,
+}
+
+/// A step, and how many bytes at the front of the input are used up by it.
+#[derive(Debug, PartialEq)]
+pub struct Stepped {
+    /// Bytes to drop from the front of the input, before the next step.
+    pub discard: usize,
+    /// What it came to.
+    pub result: Result<Step, Error>,
+}
+
+/// What both sides have agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub protocol: &'static str,
+    /// Cipher, by its OpenSSL name.
+    pub cipher: &'static str,
+    /// Key exchange, by its IANA name.
+    pub key_exchange: &'static str,
+    /// Name that the client asked for and has a certificate; else empty.
+    pub server_name: String,
+    /// Path of the certificate that was shown; `session-reused` where none was.
+    pub certificate: String,
+    /// Whether an earlier session goes on.
+    pub is_resumed: bool,
+    /// What is spoken inside, if that was agreed on (ALPN).
+    pub inner: Option<Vec<u8>>,
+}
+
+/// A session.
+pub struct Session {
+    connection: UnbufferedServerConnection,
+    chosen: Option<Box<Chosen>>,
+}
+
+impl Session {
+    /// A session that waits for its client.
+    pub(super) fn accept(config: Arc<ServerConfig>) -> Result<Self, Error> {
+        Ok(Self { connection: UnbufferedServerConnection::new(config)?, chosen: None })
+    }
+
+    /// Whether both sides still agree on what and how to speak.
+    #[must_use]
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Uses up input: takes one record, or writes one to `out` that is to be sent. Plaintext goes
+    /// to `opened`. Input is decrypted in place.
+    pub fn step(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        opened: impl FnMut(&[u8]),
+    ) -> Stepped {
+        let status = self.connection.process_tls_records(input);
+        let stepped = take(status, out, opened);
+        if let Some(chosen) = server::take_chosen() {
+            self.chosen = Some(Box::new(chosen));
+        }
+        stepped
+    }
+
+    /// Seals `plain` into records of at most `record_bytes`, appended to `out`. `input` is what has
+    /// come and was not used up; what is whole in it is opened on the way. Returns how many bytes
+    /// of it are used up by now.
+    ///
+    /// # Errors
+    /// When the peer has broken a rule, or the session has been ended.
+    pub fn seal(
+        &mut self,
+        input: &mut [u8],
+        plain: &[u8],
+        record_bytes: usize,
+        out: &mut Vec<u8>,
+        opened: impl FnMut(&[u8]),
+    ) -> Result<usize, Error> {
+        let record_bytes = record_bytes.clamp(1, RECORD_BYTES_MAX);
+        self.write(input, out, opened, |writer, out| {
+            for piece in plain.chunks(record_bytes) {
+                append(out, piece.len() + RECORD_OVERHEAD, |room| writer.encrypt(piece, room))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Appends the word that ends our direction to `out`; else as [`Session::seal`].
+    ///
+    /// # Errors
+    /// As [`Session::seal`].
+    pub fn close(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        opened: impl FnMut(&[u8]),
+    ) -> Result<usize, Error> {
+        self.write(input, out, opened, |writer, out| {
+            append(out, 2 + RECORD_OVERHEAD, |room| writer.queue_close_notify(room))
+        })
+    }
+
+    fn write(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Vec<u8>,
+        mut opened: impl FnMut(&[u8]),
+        write: impl FnOnce(&mut Writer<'_>, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<usize, Error> {
+        let mut used = 0;
+        loop {
+            let rest = input.get_mut(used..).unwrap_or_default();
+            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
+            match state? {
+                ConnectionState::WriteTraffic(mut writer) => {
+                    write(&mut writer, out)?;
+                    return Ok(used + discard);
+                }
+                ConnectionState::BlockedHandshake | ConnectionState::Closed => {
+                    return Err(rustls::Error::HandshakeNotComplete.into());
+                }
+                state => {
+                    handle(state, out, &mut opened)?;
+                    used += discard;
+                }
+            }
+        }
+    }
+
+    /// Appends the alert that tells the peer what went wrong, after a step has failed.
+    pub fn alert(&mut self, input: &mut [u8], out: &mut Vec<u8>) {
+        if let Ok(ConnectionState::EncodeTlsData(mut encoder)) =
+            self.connection.process_tls_records(input).state
+        {
+            // Without it the peer sees the close alone.
+            let _ = append(out, RECORD_OVERHEAD, |room| encoder.encode(room));
+        }
+    }
+
+    /// What was agreed on, once there is something.
+    #[must_use]
+    pub fn negotiated(&self) -> Negotiated {
+        let connection = &self.connection;
+        let Chosen { server_name, certificate } =
+            self.chosen.as_deref().cloned().unwrap_or_default();
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Negotiated {
+            protocol: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "",
+            },
+            cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
+            key_exchange: connection
+                .negotiated_key_exchange_group()
+                .map_or("", |group| key_exchange(group.name())),
+            server_name,
+            certificate: if is_resumed { "session-reused".into() } else { certificate },
+            is_resumed,
+            inner: connection.alpn_protocol().map(<[u8]>::to_vec),
+        }
+    }
+}
+
+type Writer<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
+
+/// Does what a status asks for.
+fn take<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    out: &mut Vec<u8>,
+    mut opened: impl FnMut(&[u8]),
+) -> Stepped {
+    let UnbufferedStatus { discard, state } = status;
+    let result = match state {
+        Ok(state) => handle(state, out, &mut opened),
+        Err(error) => Err(error.into()),
+    };
+    Stepped { discard, result }
+}
+
+fn handle<Data>(
+    state: ConnectionState<'_, '_, Data>,
+    out: &mut Vec<u8>,
+    opened: &mut impl FnMut(&[u8]),
+) -> Result<Step, Error> {
+    match state {
+        ConnectionState::ReadTraffic(mut records) => {
+            while let Some(record) = records.next_record() {
+                opened(record?.payload);
+            }
+            Ok(Step::Went)
+        }
+        ConnectionState::EncodeTlsData(mut encoder) => {
+            append(out, RECORD_OVERHEAD, |room| encoder.encode(room))?;
+            Ok(Step::Went)
+        }
+        ConnectionState::TransmitTlsData(transmitter) => {
+            // It is in `out`, which the caller sends in order.
+            transmitter.done();
+            Ok(Step::Went)
+        }
+        ConnectionState::PeerClosed | ConnectionState::Closed => Ok(Step::Ended),
+        ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) => Ok(Step::NeedsMore),
+        // Early data, which is never accepted.
+        _ => Err(rustls::Error::General("a state that is not spoken here".into()).into()),
+    }
+}
+
+/// What may not fit.
+trait Insufficient {
+    fn required(&self) -> Option<usize>;
+}
+
+impl Insufficient for EncodeError {
+    fn required(&self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
+            Self::AlreadyEncoded => None,
+        }
+    }
+}
+
+impl Insufficient for EncryptError {
+    fn required(&self) -> Option<usize> {
+        match self {
+            Self::InsufficientSize(InsufficientSizeError { required_size }) => Some(*required_size),
+            Self::EncryptExhausted => None,
+        }
+    }
+}
+
+/// Appends what `write` writes to `out`, which may be `guess` bytes or as many as it then asks for.
+fn append<E: Insufficient + fmt::Display>(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let mut room = guess;
+    for _ in 0..2 {
+        out.resize(start + room, 0);
+        match write(out.get_mut(start..).unwrap_or_default()) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(error) => match error.required() {
+                Some(required) if required > room => room = required,
+                _ => {
+                    out.truncate(start);
+                    return Err(rustls::Error::General(error.to_string()).into());
+                }
+            },
+        }
+    }
+    out.truncate(start);
+    Err(rustls::Error::General("a record that grows".into()).into())
+}
+
+/// The OpenSSL name of a cipher suite that is served.
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        _ => "",
+    }
+}
+
+/// The IANA name of a key exchange that is served.
+fn key_exchange(group: NamedGroup) -> &'static str {
+    match group {
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        NamedGroup::secp256r1MLKEM768 => "SecP256r1MLKEM768",
+        NamedGroup::X25519 => "X25519",
+        NamedGroup::secp256r1 => "secp256r1",
+        NamedGroup::secp384r1 => "secp384r1",
+        _ => "",
+    }
+}

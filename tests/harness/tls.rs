@@ -1,0 +1,253 @@
+//! A certificate authority, and a client that speaks TLS and reads strictly.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+use super::{DEADLINE, End, Parsed, Response, parse_response, show};
+
+/// An authority, and the files of its certificates.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    dir: TempDir,
+}
+
+impl Authority {
+    /// A new one; its own certificate is in `ca.pem`.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "tests of ringway");
+        let key = KeyPair::generate().expect("key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("authority");
+        let dir = TempDir::new().expect("temporary directory");
+        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).expect("write");
+        Self { issuer, dir }
+    }
+
+    /// Path of one of its files.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    /// Path of its own certificate, as text.
+    pub fn ca(&self) -> String {
+        self.path("ca.pem").display().to_string()
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`, for these host names, good to the end of `year`.
+    pub fn issue_until(&self, name: &str, hosts: &[&str], year: i32) {
+        self.write(name, hosts, year, &KeyPair::generate().expect("key"));
+    }
+
+    /// The same, far into the future.
+    pub fn issue(&self, name: &str, hosts: &[&str]) {
+        self.issue_until(name, hosts, 2099);
+    }
+
+    /// The same, with an RSA key.
+    pub fn issue_rsa(&self, name: &str, hosts: &[&str]) {
+        let size = rcgen::RsaKeySize::_2048;
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).expect("key");
+        self.write(name, hosts, 2099, &key);
+    }
+
+    fn write(&self, name: &str, hosts: &[&str], year: i32, key: &KeyPair) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        let certificate = params.signed_by(key, &self.issuer).expect("certificate");
+        self.put(&format!("{name}.key"), key.serialize_pem().as_bytes());
+        self.put(&format!("{name}.pem"), certificate.pem().as_bytes());
+    }
+
+    /// Replaces a file at once, as tools that renew certificates do.
+    pub fn put(&self, file: &str, bytes: &[u8]) {
+        let new = self.path(&format!("{file}.new"));
+        std::fs::write(&new, bytes).expect("write");
+        std::fs::rename(new, self.path(file)).expect("rename");
+    }
+
+    /// The line of a listener that shows these certificates.
+    pub fn listener(&self, names: &[&str], more: &str) -> String {
+        let files = names.iter().map(|name| {
+            let path = |end: &str| self.path(&format!("{name}.{end}")).display().to_string();
+            format!("{{ certificate = \"{}\", key = \"{}\" }}", path("pem"), path("key"))
+        });
+        let files = files.collect::<Vec<_>>().join(", ");
+        let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+        format!("tls = {{ certificates = [{files}]{more} }}")
+    }
+
+    /// How a client speaks that trusts this authority, and remembers sessions.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("root");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A client connection with TLS.
+pub struct TlsClient {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    unread: Vec<u8>,
+}
+
+impl TlsClient {
+    /// Connects to `address` and asks for the server `name`; panics where both do not agree.
+    pub fn connect(config: &Arc<ClientConfig>, address: SocketAddr, name: &str) -> Self {
+        Self::try_connect(config, address, name).expect("handshake")
+    }
+
+    /// The same; an error where both do not agree.
+    ///
+    /// # Errors
+    /// What the client says of it.
+    pub fn try_connect(
+        config: &Arc<ClientConfig>,
+        address: SocketAddr,
+        name: &str,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Self::try_over(config, stream, name)
+    }
+
+    /// The same over a connection that is there.
+    ///
+    /// # Errors
+    /// What the client says of it.
+    pub fn try_over(config: &Arc<ClientConfig>, stream: TcpStream, name: &str) -> io::Result<Self> {
+        let _ = stream.set_nodelay(true);
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        let name = ServerName::try_from(name.to_owned()).expect("name of a server");
+        let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, stream);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self { stream, unread: Vec::new() })
+    }
+
+    /// What both sides have agreed on.
+    pub fn session(&self) -> &ClientConnection {
+        &self.stream.conn
+    }
+
+    /// The certificate that was shown, as it is on the wire.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.stream.conn.peer_certificates().expect("certificates")[0].to_vec()
+    }
+
+    /// The connection below.
+    pub fn socket(&self) -> &TcpStream {
+        &self.stream.sock
+    }
+
+    /// The stream, for another protocol. Nothing may be left unread.
+    pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        assert!(self.unread.is_empty(), "left unread: {}", show(&self.unread));
+        self.stream
+    }
+
+    /// Sends these bytes.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("send to the balancer");
+        self.stream.flush().expect("send to the balancer");
+    }
+
+    /// Sends a GET for `path` and reads the response.
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n"));
+        self.response("GET")
+    }
+
+    /// Reads a whole response to a `method` request.
+    pub fn response(&mut self, method: &str) -> Response {
+        self.try_response(method).expect("response")
+    }
+
+    /// Reads a whole response, or says how the connection ended before.
+    ///
+    /// # Errors
+    /// The end.
+    pub fn try_response(&mut self, method: &str) -> Result<Response, End> {
+        let mut end = None;
+        loop {
+            let ended = end == Some(End::Closed);
+            match (parse_response(&self.unread, method, ended), end) {
+                (Parsed::Complete(response, length), _) => {
+                    self.unread.drain(..length);
+                    return Ok(response);
+                }
+                (Parsed::Invalid(problem), _) => panic!("{problem}: {}", show(&self.unread)),
+                (Parsed::Incomplete, Some(end)) => return Err(end),
+                (Parsed::Incomplete, None) => end = self.receive().err(),
+            }
+        }
+    }
+
+    /// Reads exactly `count` bytes.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            if let Err(end) = self.receive() {
+                panic!("{count} bytes wanted: {end:?} after {}", show(&self.unread));
+            }
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// Reads to the end; [`End::Closed`] only where the session was ended in an orderly way.
+    pub fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            if let Err(end) = self.receive() {
+                return (std::mem::take(&mut self.unread), end);
+            }
+        }
+    }
+
+    /// Ends our direction, in an orderly way.
+    pub fn end(&mut self) {
+        self.stream.conn.send_close_notify();
+        let _ = self.stream.flush();
+        let _ = self.stream.sock.shutdown(std::net::Shutdown::Write);
+    }
+
+    fn receive(&mut self) -> Result<(), End> {
+        let mut buffer = vec![0; 64 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Err(End::Closed),
+            Ok(count) => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+            Err(error) => Err(End::of(&error)),
+        }
+    }
+}
+
+/// The certificate in the PEM file at `path`, as it is on the wire.
+pub fn der_of(path: &Path) -> Vec<u8> {
+    use rustls::pki_types::pem::PemObject;
+    let bytes = std::fs::read(path).expect("certificate");
+    rustls::pki_types::CertificateDer::from_pem_slice(&bytes).expect("PEM").to_vec()
+}
