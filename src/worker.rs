@@ -78,7 +78,9 @@ pub fn run(setup: Setup) {
                 let local = Rc::new(Local::new(engine, snapshot, counters, pens, share));
                 net::spawn(take_batches_back(local.clone(), room));
                 net::spawn(sweep(local.clone(), beat));
-                serve(local, inbox, acceptors, Rc::new(peers), spans).await;
+                net::spawn(tick(local.clone(), spans.clone()));
+                serve(local.clone(), inbox, acceptors, Rc::new(peers)).await;
+                hand_over(&local, &spans);
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -129,14 +131,7 @@ fn hand_over(local: &Local, spans: &mpsc::Sender<Vec<Span>>) {
     }
 }
 
-async fn serve(
-    local: Rc<Local>,
-    mut inbox: OpenInbox,
-    acceptors: Acceptors,
-    peers: Rc<Peers>,
-    spans: mpsc::Sender<Vec<Span>>,
-) {
-    net::spawn(tick(local.clone(), spans.clone()));
+async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, peers: Rc<Peers>) {
     for (listener, acceptor) in acceptors {
         net::spawn(accept(local.clone(), listener, acceptor, peers.clone()));
     }
@@ -198,7 +193,6 @@ async fn serve(
     local.alarms.cut();
     net::sleep(CUT_GRACE).await;
     local.pens.close();
-    hand_over(&local, &spans);
 }
 
 /// Waits until all connections have ended or `end` has come; a message interrupts it.
