@@ -2,8 +2,9 @@
 # Everything that has to pass before a change is merged. CI runs exactly this (.ci/run).
 #
 # Steps, the fast ones first; the first that fails ends it:
-#   tools      installs by package name what is missing: a C compiler, curl, promtool, python3 with
-#              venv, systemd (for systemd-analyze), wrk, oha, chromium (opens the report of compare)
+#   tools      installs by package name what is missing: a C compiler, curl, openssl, promtool,
+#              python3 with venv, systemd (for systemd-analyze), wrk, oha, chromium (opens the report
+#              of compare)
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
@@ -70,8 +71,8 @@ as_root() {
 tools() {
     local command packages=()
     local -A package=(
-        [cc]=build-essential [chromium]=chromium [curl]=curl [promtool]=prometheus
-        [python3]=python3
+        [cc]=build-essential [chromium]=chromium [curl]=curl [openssl]=openssl
+        [promtool]=prometheus [python3]=python3
         [systemd-analyze]=systemd [wrk]=wrk
     )
     for command in "${!package[@]}"; do
