@@ -3,8 +3,8 @@
 #
 # Steps, the fast ones first; the first that fails ends it:
 #   tools      installs by package name what is missing: a C compiler, curl, openssl, promtool,
-#              python3 with venv, systemd (for systemd-analyze), wrk, oha, chromium (opens the report
-#              of compare)
+#              python3 with venv, systemd (for systemd-analyze), wrk, oha, chromium (opens the
+#              report of compare)
 #   format     cargo fmt --check
 #   lint       cargo clippy --all-targets, warnings are errors
 #   unit       unit and property tests, and tests/tidy.rs
