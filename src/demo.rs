@@ -22,6 +22,7 @@ use socket2::SockRef;
 use tokio::sync::oneshot;
 
 pub use certificate::Certificate;
+pub(crate) use page::escape;
 use target::{DemoTarget, Site};
 
 /// Where the demo's L7 listener is, if that port is free.

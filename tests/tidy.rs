@@ -88,7 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("client", &["cli", "config", "control", "log"]),
     ("demo", &[]),
-    ("compare", &["cli", "http1", "message", "model", "net", "platform"]),
+    ("compare", &["cli", "demo", "http1", "message", "model", "net", "platform"]),
     ("platform", &["model", "net"]),
     (
         "doctor",

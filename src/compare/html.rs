@@ -6,6 +6,8 @@ mod plot;
 
 use std::fmt::Write;
 
+use crate::demo::escape;
+
 use super::findings::{Column, Findings};
 use super::rows::{PARTS, Row, remarks, rows, title};
 
@@ -88,22 +90,6 @@ fn push_table(page: &mut String, findings: &Findings) {
         );
     }
     *page += "</tbody>\n</table>\n";
-}
-
-/// `text` as HTML, also within a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ fn push_row(rows: &mut String, name: &str, value: &str) {
 }
 
 /// `text` as HTML, also within a quoted attribute.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -130,6 +130,18 @@ impl Target {
         })
     }
 
+    /// Sends back every byte until the end of the connection.
+    pub fn echo_bytes() -> Self {
+        Self::start(|peer| {
+            while let Some(byte) = peer.take(1) {
+                let rest = peer.take_ready();
+                if !(peer.send(&byte) && peer.send(&rest)) {
+                    break;
+                }
+            }
+        })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -12,21 +12,9 @@ use harness::*;
 
 const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
 
-/// Sends back every byte until the end of the connection.
-fn echo() -> Target {
-    Target::start(|peer| {
-        while let Some(byte) = peer.take(1) {
-            let rest = peer.take_ready();
-            if !(peer.send(&byte) && peer.send(&rest)) {
-                break;
-            }
-        }
-    })
-}
-
 #[test]
 fn bytes_pass_unread_in_both_directions() {
-    let target = echo();
+    let target = Target::echo_bytes();
     let balancer = tcp(&[&target]).start();
     let mut client = balancer.client();
     for length in [1, 100, 70_000, 5_000_000] {
@@ -118,7 +106,7 @@ fn half_close_before_any_byte_passes() {
 
 #[test]
 fn reset_of_the_client_reaches_the_target_as_reset() {
-    let target = echo();
+    let target = Target::echo_bytes();
     let balancer = tcp(&[&target]).start();
     let mut client = balancer.client();
     client.send("x");
@@ -141,7 +129,7 @@ fn reset_of_the_target_reaches_the_client_as_reset() {
 
 #[test]
 fn silent_connection_is_closed_on_both_sides_when_idle() {
-    let target = echo();
+    let target = Target::echo_bytes();
     let balancer =
         tcp(&[&target]).web("idle_timeout = \"3s\"").home("idle_timeout = \"3s\"").start();
     let mut client = balancer.client();
@@ -158,7 +146,7 @@ fn silent_connection_is_closed_on_both_sides_when_idle() {
 
 #[test]
 fn refused_connection_tries_the_next_target() {
-    let (refusing, good) = (Refusing::start(), echo());
+    let (refusing, good) = (Refusing::start(), Target::echo_bytes());
     let balancer = Config::new("l4", vec![refusing.address(), good.address()]).start();
     for _ in 0..6 {
         let mut client = balancer.client();
@@ -190,7 +178,7 @@ fn connection_without_any_usable_target_is_ended() {
 
 #[test]
 fn bytes_sent_before_the_target_accepts_are_not_lost() {
-    let (refusing, good) = (Refusing::start(), echo());
+    let (refusing, good) = (Refusing::start(), Target::echo_bytes());
     let balancer = Config::new("l4", vec![refusing.address(), good.address()]).start();
     let mut client = balancer.client();
     client.send(vec![b'x'; 100_000]);
@@ -298,7 +286,7 @@ fn pause_of_the_process_loses_nothing_at_l7() {
 
 #[test]
 fn many_connections_at_once_do_not_mix() {
-    let target = echo();
+    let target = Target::echo_bytes();
     let balancer = tcp(&[&target]).start();
     let mut clients: Vec<Client> = (0..100).map(|_| balancer.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {

@@ -10,21 +10,9 @@ fn tls(authority: &Authority, target: &Target) -> Config {
     tcp(&[target]).web(&authority.listener(&["a"], ""))
 }
 
-/// Sends back every byte until the end of the connection.
-fn echo() -> Target {
-    Target::start(|peer| {
-        while let Some(byte) = peer.take(1) {
-            let rest = peer.take_ready();
-            if !(peer.send(&byte) && peer.send(&rest)) {
-                break;
-            }
-        }
-    })
-}
-
 #[test]
 fn bytes_pass_in_both_directions() {
-    let (authority, target) = (authority(), echo());
+    let (authority, target) = (authority(), Target::echo_bytes());
     let balancer = tls(&authority, &target).start();
     let mut client = connect(&authority, &balancer);
     for length in [1, 100, 60_000] {
