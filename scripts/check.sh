@@ -25,6 +25,10 @@
 #   tutorial   docs/tutorial.md played with the release build, without a failed request (left out,
 #              with a line saying so, where Flask cannot be had)
 #
+# An end-to-end test that fails is run once more, alone. If it passes then, the checks go on and the
+# times at the end name it as FLAKY: a race to be found, not to be lived with.
+# More than FLAKY_MAX at once are no accident, and fail.
+#
 # Needs cargo and, only where something is missing, apt-get as root or with sudo. Set
 # RINGWAY_TEST_BODY_GIB, RINGWAY_TEST_SECONDS or RINGWAY_TEST_REQUESTS for more than the default.
 set -euo pipefail
@@ -35,6 +39,8 @@ common_tests=(cli compare conf doctor from_elb harness_alone packaging rolling s
     store)
 driver_tests=(access_log framing http metrics rules stop targets tcp tls)
 measuring_tests=(load memory scale)
+
+FLAKY_MAX=3
 
 current=none
 summary=()
@@ -109,12 +115,46 @@ every_test_is_listed() {
     done
 }
 
+# The tests that failed in the output of cargo test, one a line: name of the file, name of the test.
+failed_tests() {
+    awk '/^ +Running /{ sub(/-[0-9a-f]+\)$/, ""); sub(/.*\//, ""); file = $0 }
+        /^failures:$/{ listed = 1; next }
+        /^test result: /{ listed = 0 }
+        listed && /^    [A-Za-z0-9_:]+$/{ print file, $1 }' "$1" | sort -u
+}
+
+# cargo test with these arguments; what fails gets one more try.
+tested() {
+    local status=0 log file name failed again
+    log=$(mktemp)
+    cargo test --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+    failed=$(failed_tests "$log")
+    # A test process that died names no test; its file is failed all the same.
+    again=$(grep -oE '^    `--test [a-z0-9_]+`$' "$log" | tr -d '`' | sort -u) || true
+    rm -f "$log"
+    [ "$status" -ne 0 ] || return 0
+    if [ -z "$failed" ] || [ "$(wc -l <<<"$failed")" -gt "$FLAKY_MAX" ] ||
+        [ "$(cut -d' ' -f1 <<<"$failed" | sort -u)" != "$(awk '{ print $2 }' <<<"$again")" ]; then
+        return "$status"
+    fi
+    while read -r file name; do
+        printf '\n----- once more: %s %s -----\n' "$file" "$name"
+        log=$(mktemp)
+        status=0
+        cargo test --test "$file" -- --exact "$name" </dev/null 2>&1 | tee "$log" || status=$?
+        grep -q '^test result: ok. 1 passed' "$log" || status=1
+        rm -f "$log"
+        [ "$status" -eq 0 ] || return "$status"
+        summary+=("FLAKY      $file $name")
+    done <<<"$failed"
+}
+
 tests() {
     local name names=()
     for name in "$@"; do
         names+=(--test "$name")
     done
-    cargo test "${names[@]}"
+    tested "${names[@]}"
 }
 
 unit() {
@@ -172,9 +212,9 @@ release_build() {
 
 load() {
     if io_uring_usable; then
-        RINGWAY_TEST_DRIVER=io_uring cargo test --test load -- --nocapture
+        RINGWAY_TEST_DRIVER=io_uring tested --test load -- --nocapture
     fi
-    RINGWAY_TEST_DRIVER=epoll cargo test --test load -- --nocapture
+    RINGWAY_TEST_DRIVER=epoll tested --test load -- --nocapture
 }
 
 instructions() {
@@ -188,11 +228,11 @@ instructions() {
 }
 
 soak() {
-    cargo test --test soak -- --nocapture
+    tested --test soak -- --nocapture
 }
 
 memory() {
-    cargo test --test memory -- --nocapture
+    tested --test memory -- --nocapture
 }
 
 service() {
@@ -206,7 +246,7 @@ service() {
 }
 
 scale() {
-    cargo test --test scale -- --nocapture
+    tested --test scale -- --nocapture
 }
 
 tutorial() {
