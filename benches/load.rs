@@ -6,31 +6,41 @@
 //! (no coordinated omission). A request that finds every connection busy waits its turn.
 //!
 //! `--watch PID` measures the processor time of processes over exactly the window in which
-//! requests are counted. `--hold` opens the connections, sends one request on each, says so and
-//! keeps them open and idle until its standard input ends.
-
-#![allow(unsafe_code)] // The timer of the open loop: monoio's own ticks once in a millisecond.
+//! requests are counted. With `--slices` there is such a window, and a line of output, for each
+//! line on the standard input; in between this process stands still, and its connections stay
+//! open. So several of them can take turns a few times a second. `--hold` opens the connections,
+//! sends one request on each, says so and keeps them open and idle until its standard input ends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hdrhistogram::Histogram;
 use ringway::model::Driver;
-use ringway::net::{self, Acceptor, Buffer, Socket, ring};
+use ringway::net::{self, Buffer, Socket, Timer, ring};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long after the end of the window responses that are under way may still come.
 const GRACE: Duration = Duration::from_millis(500);
+/// Shortest wait for requests to fall due, so that the timer leaves time for the answers.
+const DUE_MIN: Duration = Duration::from_micros(50);
+/// Room for a read of what is encrypted.
+const SEALED_ROOM: usize = 64 * 1024;
 /// Room for a response head, and for as much of a body as one read should take.
 const HEAD_ROOM: usize = 4 * 1024;
 const BODY_ROOM: usize = 256 * 1024;
@@ -62,9 +72,18 @@ struct Options {
     /// A new connection for each request.
     #[arg(long)]
     new_connections: bool,
+    /// Encrypts; the file has the certificate to trust, which must be for the address.
+    #[arg(long, value_name = "PEM")]
+    tls: Option<PathBuf>,
+    /// Takes up no TLS session again.
+    #[arg(long, requires = "tls")]
+    full_handshakes: bool,
     /// Processes whose processor time is measured.
     #[arg(long)]
     watch: Vec<u32>,
+    /// A window for each line on the standard input, until that ends.
+    #[arg(long)]
+    slices: bool,
     /// Open, ask once, hold until the standard input ends.
     #[arg(long)]
     hold: bool,
@@ -77,7 +96,10 @@ struct Options {
 struct Load {
     options: Options,
     request: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
     arrivals: Arrivals,
+    /// Requests of the open loop that are being answered.
+    under_way: Cell<usize>,
     counting: Cell<bool>,
     over: Cell<bool>,
     requests: Cell<u64>,
@@ -104,6 +126,10 @@ impl Arrivals {
         }
     }
 
+    fn waiting(&self) -> usize {
+        self.due.borrow().len()
+    }
+
     async fn next(&self) -> Instant {
         poll_fn(|context| match self.due.borrow_mut().pop_front() {
             Some(due) => Poll::Ready(due),
@@ -122,8 +148,10 @@ fn main() {
     let mut runtime = ring::build(engine).expect("a runtime");
     let load = Rc::new(Load {
         request: request(&options),
+        tls: tls(&options),
         options,
         arrivals: Arrivals::default(),
+        under_way: Cell::default(),
         counting: Cell::default(),
         over: Cell::default(),
         requests: Cell::default(),
@@ -163,53 +191,73 @@ async fn run(load: Rc<Load>) {
     for _ in 0..load.options.connections {
         net::spawn(connection(load.clone()));
     }
+    if !load.options.slices {
+        return window(&load).await;
+    }
+    // So that everything is connected before the first of them.
+    net::sleep(Duration::from_secs_f64(load.options.warm_up)).await;
+    let mut line = String::new();
+    // Blocks this thread, and with it the load.
+    while std::io::stdin().read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        window(&load).await;
+    }
+}
+
+/// Warms up, counts for as long as is asked for, and prints what was counted.
+async fn window(load: &Rc<Load>) {
+    load.over.set(false);
     if let Some(rate) = load.options.rate {
         net::spawn(make_due(load.clone(), rate));
     }
     net::sleep(Duration::from_secs_f64(load.options.warm_up)).await;
+    for count in [&load.requests, &load.bytes, &load.errors] {
+        count.set(0);
+    }
+    load.latency.borrow_mut().reset();
     let (began, cpu) = (Instant::now(), processor_ns(&load.options.watch));
     load.counting.set(true);
     net::sleep(Duration::from_secs_f64(load.options.seconds)).await;
-    load.over.set(load.options.rate.is_none());
     let (seconds, cpu) = (began.elapsed().as_secs_f64(), processor_ns(&load.options.watch) - cpu);
+    load.over.set(true);
     if load.options.rate.is_some() {
         // What was due in the window and has no answer yet still belongs to it.
-        load.over.set(true);
-        net::sleep(GRACE).await;
-        let unsent = load.arrivals.due.borrow().len() as u64;
+        let end = Instant::now() + GRACE;
+        while Instant::now() < end && load.under_way.get() + load.arrivals.waiting() > 0 {
+            net::sleep(Duration::from_millis(1)).await;
+        }
+        let unsent = std::mem::take(&mut *load.arrivals.due.borrow_mut()).len() as u64;
         load.errors.set(load.errors.get() + unsent);
     }
     load.counting.set(false);
-    print(&load, seconds, cpu);
+    print(load, seconds, cpu);
 }
 
 fn print(load: &Load, seconds: f64, cpu_ns: u64) {
     let latency = load.latency.borrow();
-    let microseconds = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+    let counted = latency.iter_recorded();
+    // Nanoseconds and how often, so that windows can be laid together.
+    let histogram: Vec<(u64, u64)> =
+        counted.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
     let result = serde_json::json!({
         "requests": load.requests.get(),
         "bytes": load.bytes.get(),
         "errors": load.errors.get(),
         "seconds": seconds,
         "cpu_seconds": cpu_ns as f64 / 1e9,
-        "p50": microseconds(0.5),
-        "p99": microseconds(0.99),
-        "p999": microseconds(0.999),
-        "max": latency.max() as f64 / 1e3,
+        "latencies": histogram,
     });
     println!("{result}");
 }
 
 /// Lets requests fall due, `rate` a second at even distances, until the window ends.
 async fn make_due(load: Rc<Load>, rate: f64) {
-    let timer = timer(Duration::from_secs_f64(1.0 / rate)).expect("a timer");
-    let ready = Acceptor::new(timer.try_clone().expect("a descriptor")).expect("a ring");
+    let mut timer = Timer::new().expect("a timer");
     let began = Instant::now();
     let mut made = 0_u64;
-    while !load.over.get() && ready.ready().await.is_ok() {
-        let mut expired = 0_u64;
-        // SAFETY: `expired` is valid for the eight bytes that a timer gives.
-        unsafe { libc::read(timer.as_raw_fd(), (&raw mut expired).cast(), 8) };
+    while !load.over.get() {
+        let next = Duration::from_secs_f64((made + 1) as f64 / rate);
+        let wait = next.saturating_sub(began.elapsed());
+        timer.sleep(wait.max(DUE_MIN)).await.expect("a timer on the ring");
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         for number in made..due {
             load.arrivals.add(began + Duration::from_secs_f64(number as f64 / rate));
@@ -218,67 +266,41 @@ async fn make_due(load: Rc<Load>, rate: f64) {
     }
 }
 
-/// A timer that expires every `interval`, at most ten thousand times a second.
-fn timer(interval: Duration) -> std::io::Result<OwnedFd> {
-    let interval = interval.max(Duration::from_micros(100));
-    let time = libc::timespec {
-        tv_sec: interval.as_secs().cast_signed(),
-        tv_nsec: i64::from(interval.subsec_nanos()),
-    };
-    let spec = libc::itimerspec { it_interval: time, it_value: time };
-    let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-    // SAFETY: the call takes two integers.
-    let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just returned this descriptor and nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: `spec` is valid for the length of the call, and the old value is not asked for.
-    match unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut()) }
-    {
-        0 => Ok(fd),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
 /// One of the connections, made anew when it breaks or when every request gets its own.
 async fn connection(load: Rc<Load>) {
     let mut client: Option<Client> = None;
-    while !load.over.get() || load.options.rate.is_some() {
+    let goes_on = load.options.slices || load.options.rate.is_some();
+    while goes_on || !load.over.get() {
         let began = match load.options.rate {
             Some(_) => load.arrivals.next().await,
             None => Instant::now(),
         };
-        let mut current = match client.take() {
-            Some(client) => client,
-            None => match net::connect(load.options.address).await {
-                Ok(socket) => Client::new(socket, &load.request),
-                Err(_) => {
-                    load.failed().await;
-                    continue;
-                }
+        load.under_way.set(load.under_way.get() + 1);
+        let answer = match client.take() {
+            Some(client) => client.answer(&load).await,
+            None => match Client::connect(&load).await {
+                Some(client) => client.answer(&load).await,
+                None => None,
             },
         };
-        let Some(bytes) = current.exchange(&load).await else {
-            load.failed().await;
-            continue;
-        };
-        load.answered(began, bytes);
-        if !load.options.new_connections {
-            client = Some(current);
+        load.under_way.set(load.under_way.get() - 1);
+        match answer {
+            Some(answered) => {
+                load.answered(began);
+                client = (!load.options.new_connections).then_some(answered);
+            }
+            None => load.failed().await,
         }
     }
 }
 
 impl Load {
-    fn answered(&self, began: Instant, bytes: u64) {
+    fn answered(&self, began: Instant) {
         if self.counting.get() {
             self.requests.set(self.requests.get() + 1);
             let nanoseconds = began.elapsed().as_nanos() as u64;
             self.latency.borrow_mut().saturating_record(nanoseconds);
         }
-        debug_assert!(bytes > 0);
     }
 
     /// Counts a failure, and waits so that a target that is gone is not asked in a tight loop.
@@ -293,57 +315,146 @@ impl Load {
 /// A connection and its two buffers.
 struct Client {
     socket: Socket,
+    /// Where the load is encrypted.
+    tls: Option<Box<ClientConnection>>,
     /// Holds the request for good: written, it is taken back.
-    request: Option<Buffer>,
-    input: Option<Buffer>,
+    request: Buffer,
+    input: Buffer,
 }
 
 impl Client {
-    fn new(socket: Socket, request: &[u8]) -> Self {
-        let mut buffer = Buffer::with_room(request.len());
-        buffer.tail().extend_from_slice(request);
-        let input = Buffer::with_room(HEAD_ROOM);
-        Self { socket, request: Some(buffer), input: Some(input) }
+    /// Connects, and shakes hands where the load is encrypted.
+    async fn connect(load: &Load) -> Option<Self> {
+        let socket = net::connect(load.options.address).await.ok()?;
+        let request = match load.tls {
+            None => filled(&load.request),
+            Some(_) => Buffer::default(),
+        };
+        let mut client = Self { socket, tls: None, request, input: Buffer::with_room(HEAD_ROOM) };
+        if let Some(config) = &load.tls {
+            let name = ServerName::from(load.options.address.ip());
+            let mut tls = Box::new(ClientConnection::new(config.clone(), name).ok()?);
+            while tls.is_handshaking() {
+                client.flush(&mut tls).await?;
+                if tls.is_handshaking() {
+                    client.fill(&mut tls).await?;
+                }
+            }
+            client.tls = Some(tls);
+        }
+        Some(client)
     }
 
-    /// Sends the request and reads the response; its size, or `None` when anything is wrong.
-    async fn exchange(&mut self, load: &Load) -> Option<u64> {
-        let request = self.request.take()?;
-        let size = request.len();
-        let (result, mut request) = self.socket.write(request).await;
-        result.ok()?;
-        request.rewind(size);
-        self.request = Some(request);
-        let mut input = self.input.take()?;
-        input.clear();
-        let (head, body) = loop {
-            input.reserve(1024);
-            let (count, filled) = self.socket.read(input).await;
-            input = filled;
-            if count.ok()? == 0 {
-                return None;
+    /// Sends what TLS has to send.
+    async fn flush(&mut self, tls: &mut ClientConnection) -> Option<()> {
+        let mut bytes = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut bytes).ok()?;
+        }
+        match bytes.is_empty() {
+            true => Some(()),
+            false => self.socket.write(filled(&bytes)).await.0.ok(),
+        }
+    }
+
+    /// Reads what has come for TLS.
+    async fn fill(&mut self, tls: &mut ClientConnection) -> Option<()> {
+        let (count, sealed) = self.socket.read(Buffer::with_room(SEALED_ROOM)).await;
+        let mut bytes = sealed.filled();
+        if count.ok()? == 0 {
+            return None;
+        }
+        while !bytes.is_empty() {
+            tls.read_tls(&mut bytes).ok()?;
+            tls.process_new_packets().ok()?;
+        }
+        Some(())
+    }
+
+    async fn send(&mut self, request: &[u8]) -> Option<()> {
+        if let Some(mut tls) = self.tls.take() {
+            tls.writer().write_all(request).ok()?;
+            self.flush(&mut tls).await?;
+            self.tls = Some(tls);
+            return Some(());
+        }
+        let (result, mut sent) = self.socket.write(std::mem::take(&mut self.request)).await;
+        sent.rewind(request.len());
+        self.request = sent;
+        result.ok()
+    }
+
+    /// Appends to the input what comes next, at least a byte.
+    async fn read(&mut self) -> Option<()> {
+        let mut input = std::mem::take(&mut self.input);
+        if let Some(mut tls) = self.tls.take() {
+            let before = input.len();
+            while input.len() == before {
+                self.fill(&mut tls).await?;
+                // An error says that nothing more is there now.
+                let _ = tls.reader().read_to_end(input.tail());
             }
-            if let Some(end) = memchr::memmem::find(input.filled(), b"\r\n\r\n") {
-                break (end + 4, content_length(&input.filled()[..end])?);
+            self.tls = Some(tls);
+            self.input = input;
+            return Some(());
+        }
+        let (count, input) = self.socket.read(input).await;
+        self.input = input;
+        count.ok().filter(|&count| count > 0).map(drop)
+    }
+
+    /// Sends the request and reads the response; `None` when anything is wrong.
+    async fn answer(mut self, load: &Load) -> Option<Self> {
+        self.send(&load.request).await?;
+        self.input.clear();
+        let (head, body) = loop {
+            self.input.reserve(1024);
+            self.read().await?;
+            let bytes = self.input.filled();
+            if let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") {
+                break (end + 4, content_length(&bytes[..end])?);
             }
         };
-        let mut left = (head as u64 + body).checked_sub(input.len() as u64)?;
-        load.count_bytes(input.len());
+        let mut left = (head as u64 + body).checked_sub(self.input.len() as u64)?;
+        load.count_bytes(self.input.len());
         if left > 0 {
-            input.clear();
-            input.reserve((left as usize).min(BODY_ROOM));
+            self.input.clear();
+            self.input.reserve((left as usize).min(BODY_ROOM));
         }
         while left > 0 {
-            let (count, filled) = self.socket.read(input).await;
-            input = filled;
-            let count = count.ok()?;
-            left = left.checked_sub(count as u64).filter(|_| count > 0)?;
-            load.count_bytes(count);
-            input.clear();
+            self.read().await?;
+            left = left.checked_sub(self.input.len() as u64)?;
+            load.count_bytes(self.input.len());
+            self.input.clear();
         }
-        self.input = Some(input);
-        Some(head as u64 + body)
+        Some(self)
     }
+}
+
+/// A buffer with exactly these bytes.
+fn filled(bytes: &[u8]) -> Buffer {
+    let mut buffer = Buffer::with_room(bytes.len());
+    buffer.tail().extend_from_slice(bytes);
+    buffer
+}
+
+/// TLS 1.3 with one cipher suite and one key exchange, so that every server does the same work.
+fn tls(options: &Options) -> Option<Arc<ClientConfig>> {
+    let ca = options.tls.as_ref()?;
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).expect("a readable file") {
+        roots.add(certificate.expect("a certificate")).expect("one that may be trusted");
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS13]).expect("TLS 1.3");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    if options.full_handshakes {
+        config.resumption = Resumption::disabled();
+    }
+    Some(Arc::new(config))
 }
 
 impl Load {
@@ -392,12 +503,11 @@ async fn hold(load: Rc<Load>) {
     for number in 1..=load.options.connections {
         let own = load.clone();
         net::spawn(async move {
-            let mut client = match net::connect(own.options.address).await {
-                Ok(socket) => Client::new(socket, &own.request),
-                Err(_) => return own.errors.set(own.errors.get() + 1),
+            let Some(client) = Client::connect(&own).await else {
+                return own.errors.set(own.errors.get() + 1);
             };
-            match client.exchange(&own).await {
-                Some(_) => own.held.borrow_mut().push(client.socket),
+            match client.answer(&own).await {
+                Some(client) => own.held.borrow_mut().push(client.socket),
                 None => own.errors.set(own.errors.get() + 1),
             }
         });

@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Measures ringway, haproxy and nginx in front of the same targets. Start it by scripts/bench.sh.
 
-A case is a load and a list of proxies. They all run at once, idle but for the one that is being
-measured; a round measures each once, in turn, so that what else the machine does meets all alike.
-Costs are medians over rounds; a ratio is the median of the ratios within each round.
+A case is a load and a list of proxies. They all run at once, each with its load, and stand still but
+for the one that is being measured: they take turns in slices of a tenth of a second, so that what
+else the machine does meets all alike. Each round begins with new connections. Costs are medians over
+slices; a ratio is the median of the ratios between slices that follow one another.
 docs/performance.md says how to read the result.
 """
 
 import argparse
+import collections
 import dataclasses
 import html
 import json
 import os
+import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -25,6 +29,7 @@ import urllib.request
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 TARGETS = [19001, 19002]
+GRPC_TARGET = 19003
 HAPROXY_CONNECTIONS = 9000  # Each takes two files; below the limit that we raise to.
 FILES = 20000
 RULES = [1, 10, 100]
@@ -32,6 +37,12 @@ PEERS = ["haproxy", "nginx"]
 REUSE_WORKERS = 4
 REUSE_RATE = 200  # Requests per second, each on a client connection of its own.
 REUSE_SECONDS = 5
+WARM_UP = 0.03  # Seconds in front of each slice.
+OPENING = 0.05  # Seconds for a load to open its connections, at least; and for each of them:
+OPENING_EACH = 0.0003
+ANSWER_MAX = 30  # Seconds for a slice to come to its end.
+LATENCY_SLICES = 4  # Times as many where a quantile is measured that is far out.
+H2_REQUESTS = 6000  # Of one run of h2load, which counts as a slice.
 TUNED = ["haproxy-64k", "haproxy-splice", "nginx-64k"]
 # Takes datagrams as fast as they come, as a log daemon would.
 LOG_READER = """
@@ -60,7 +71,9 @@ class Case:
     new: bool = False
     proxies: tuple = ("ringway", "haproxy", "nginx")
     bars: tuple = ()
-    kind: str = "load"  # load, latency, memory, reuse
+    kind: str = "load"  # load, latency, memory, reuse, h2, grpc
+    tls: str = ""  # keep: TLS; full, resumed: a handshake per request, too
+    streams: int = 0  # At once on each connection of HTTP/2.
     unit: str = "us/request"
     quick: bool = False
 
@@ -127,6 +140,17 @@ CASES = [
          proxies=("ringway-reuse", "haproxy-reuse", "nginx-reuse")),
     Case("l7-idle", "memory of an idle keep-alive connection", 8000, kind="memory",
          bars=(("bytes", None, 1024),), unit="bytes", quick=True),
+    Case("tls-keep", "HTTPS small, c=64", 64, tls="keep", bars=(better(0.75),), quick=True),
+    Case("tls-16k", "HTTPS 16 KiB response", 64, "/16384", tls="keep"),
+    Case("tls-full", "HTTPS, a full handshake per request (TLS 1.3, X25519, P-256)", 16, new=True,
+         tls="full", bars=(better(1.0),), quick=True),
+    Case("tls-resumed", "HTTPS, a resumed handshake per request", 16, new=True, tls="resumed"),
+    Case("h2-1", "HTTP/2 small, 64 connections of 1 stream", 64, kind="h2", streams=1),
+    Case("h2-10", "HTTP/2 small, 8 connections of 10 streams", 8, kind="h2", streams=10),
+    Case("h2-100", "HTTP/2 small, 4 connections of 100 streams", 4, kind="h2", streams=100,
+         bars=(better(1.0),), quick=True),
+    Case("grpc", "gRPC unary, 4 connections of 10 streams", 4, kind="grpc", streams=10,
+         proxies=("ringway-grpc", "haproxy-grpc", "nginx-grpc")),
     Case("floor", "whole L7 path over the bare relay", 64, proxies=("ringway", "relay"),
          bars=(better(1.12, ["relay"]),), quick=True),
 ]
@@ -138,8 +162,11 @@ def arguments():
     parser.add_argument("--case", action="append", default=[], metavar="NAME",
                         help="only this case; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
-    parser.add_argument("--rounds", type=int, help="default 7; with --quick 2")
-    parser.add_argument("--seconds", type=float, help="per round and proxy; default 0.8, quick 0.5")
+    parser.add_argument("--rounds", type=int,
+                        help="times that connections are made anew; default 6, with --quick 2")
+    parser.add_argument("--slices", type=int,
+                        help="of each proxy in a round; default 10, with --quick 5")
+    parser.add_argument("--seconds", type=float, default=0.1, help="of a slice; default 0.1")
     parser.add_argument("--runs", type=int, default=1,
                         help="the whole so many times; then says how well the ratios agree")
     parser.add_argument("--driver", default="auto", choices=["auto", "io_uring", "epoll"])
@@ -155,8 +182,8 @@ def arguments():
     for name in given.case:
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
-    given.rounds = given.rounds or (2 if given.quick else 7)
-    given.seconds = given.seconds or (0.5 if given.quick else 0.8)
+    given.rounds = given.rounds or (2 if given.quick else 6)
+    given.slices = given.slices or (5 if given.quick else 10)
     return given
 
 
@@ -248,18 +275,46 @@ class Bench:
                             sys.exit(f"{name} does not start:\n{log.read()[-2000:]}")
                     time.sleep(0.05)
 
+    def make_certificate(self):
+        """For all proxies and the load: ECDSA P-256, of its own authority."""
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                   "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=bench",
+                   "-addext", "subjectAltName=IP:127.0.0.1",
+                   "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem",
+                   "-out", "cert.pem"]
+        subprocess.run(command, cwd=self.folder, check=True, stderr=subprocess.DEVNULL)
+        texts = []
+        for name in ("cert.pem", "key.pem"):
+            os.chmod(os.path.join(self.folder, name), 0o644)
+            with open(os.path.join(self.folder, name), encoding="ascii") as file:
+                texts.append(file.read())
+        self.write("both.pem", "".join(texts))
+
     def start_targets(self):
         addresses = [f"127.0.0.1:{port}" for port in TARGETS]
         ports = dict(enumerate(TARGETS))
         self.start("targets", [self.programs["target"], *addresses], ports, self.load_cores)
 
+    def start_grpc_target(self):
+        """What answers any call with five bytes and a trailer: an empty message."""
+        if "grpc target" in self.running:
+            return
+        folder = os.path.join(self.folder, "calls")
+        os.makedirs(folder, exist_ok=True)
+        for name in ("message", "calls/2"):
+            with open(os.path.join(self.folder, name), "wb") as file:
+                file.write(bytes(5))
+        command = ["nghttpd", "--no-tls", "-d", folder, "--trailer=grpc-status: 0",
+                   "-a", "127.0.0.1", str(GRPC_TARGET)]
+        self.start("grpc target", command, {"grpc": GRPC_TARGET}, self.load_cores)
+
     def proxy(self, name):
         """Starts the proxy `name` unless it runs; returns its processes and ports."""
         if name not in self.running:
-            ports = {"l7": free_port(), "l4": free_port()}
+            ports = {layer: free_port() for layer in ("l7", "l4", "tls")}
             kind, _, variant = name.partition("-")
             if kind == "relay":
-                ports.pop("l4")
+                del ports["l4"], ports["tls"]
             command = getattr(self, kind)(variant, ports, name)
             everywhere = variant in ("cores", "reuse")
             self.start(name, command, ports, self.all_cores if everywhere else self.proxy_cores)
@@ -280,6 +335,8 @@ class Bench:
                 'forward = "all"\n'
                 for n in [*range(1, count), 1000])
         log = f'access_log = "{self.folder}/{name}.log"' if variant == "log" else ""
+        version = 'protocol_version = "GRPC"' if variant == "grpc" else ""
+        targets = f'"127.0.0.1:{GRPC_TARGET}"' if variant == "grpc" else targets
         text = f"""[server]
 workers = {self.workers(variant)}
 driver = "{self.given.driver}"
@@ -287,6 +344,7 @@ drain_timeout = "1s"
 control = {{ socket = "{self.folder}/{name}.sock" }}
 [[target_groups]]
 name = "all"
+{version}
 targets = [{targets}]
 [target_groups.health_check]
 enabled = false
@@ -300,7 +358,13 @@ name = "l7"
 address = "127.0.0.1:{ports['l7']}"
 default = {{ forward = "all" }}
 {log}
-{rules}"""
+{rules}
+[[listeners]]
+name = "tls"
+address = "127.0.0.1:{ports['tls']}"
+tls = {{ certificates = [{{ certificate = "{self.folder}/cert.pem", key = "{self.folder}/key.pem" }}] }}
+default = {{ forward = "all" }}
+"""
         return [self.programs["ringway"], "run", "--config", self.write(f"{name}.toml", text)]
 
     def haproxy(self, variant, ports, name):
@@ -314,6 +378,8 @@ default = {{ forward = "all" }}
             wait_for(socket_path)
             log, logs = f"log {socket_path} len 4096 local0", "log global\n option httplog"
         servers = "".join(f" server t{port} 127.0.0.1:{port}\n" for port in TARGETS)
+        if variant == "grpc":
+            servers = f" server grpc 127.0.0.1:{GRPC_TARGET} proto h2\n"
         text = f"""global
  nbthread {self.workers(variant)}
  maxconn {HAPROXY_CONNECTIONS}
@@ -331,13 +397,15 @@ defaults
 frontend l7
  mode http
  bind 127.0.0.1:{ports['l7']}
+ bind 127.0.0.1:{ports['tls']} ssl crt {self.folder}/both.pem alpn h2,http/1.1
  default_backend l7
 backend l7
  mode http
  balance roundrobin
  http-reuse always
  option forwardfor
- http-request set-header X-Forwarded-Proto http
+ http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
+ http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
  http-request set-header X-Forwarded-Port %[dst_port]
 {servers}
 frontend l4
@@ -358,6 +426,10 @@ backend l4
         log = "off"
         if variant == "log":
             log = f"{self.folder}/{name}.log combined buffer=64k flush=1s"
+        upstream = "proxy_pass http://targets; proxy_http_version 1.1; " \
+                   'proxy_set_header Connection "";'
+        if variant == "grpc":
+            servers, upstream = f"server 127.0.0.1:{GRPC_TARGET};", "grpc_pass grpc://targets;"
         module = "/usr/lib/nginx/modules/ngx_stream_module.so"
         load = f"load_module {module};" if os.path.exists(module) else ""
         text = f"""{load}
@@ -373,8 +445,11 @@ http {{
  upstream targets {{ {servers} keepalive 1024; keepalive_requests 1000000000; }}
  server {{
   listen 127.0.0.1:{ports['l7']} backlog=65535;
+  listen 127.0.0.1:{ports['tls']} ssl http2 backlog=65535;
+  ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+  http2_max_concurrent_streams 128;
   location / {{
-   proxy_pass http://targets; proxy_http_version 1.1; proxy_set_header Connection "";
+   {upstream}
    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;
    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
    proxy_set_header X-Forwarded-Port $server_port;
@@ -399,30 +474,70 @@ stream {{
         path = case.path
         if "-rules-" in name:
             path = "/app-1000/page"
-        command = [self.programs["load"], f"127.0.0.1:{ports[case.layer]}",
+        layer = "tls" if case.tls else case.layer
+        command = [self.programs["load"], f"127.0.0.1:{ports[layer]}",
                    "--connections", str(case.connections), "--path", path,
                    "--body", str(case.body)]
         command += [part for pid in pids for part in ("--watch", str(pid))]
+        command += ["--tls", os.path.join(self.folder, "cert.pem")] if case.tls else []
+        command += ["--full-handshakes"] if case.tls == "full" else []
         return command + (["--new-connections"] if case.new else [])
 
-    def load(self, case, name, rate=None, seconds=None):
-        seconds = seconds or self.given.seconds
-        warm_up = min(0.3, seconds / 4)
-        command = self.load_command(case, name) + ["--seconds", str(seconds),
-                                                   "--warm-up", str(warm_up)]
+    def load(self, case, name, rate=None):
+        """A load in front of a proxy, with its connections open, that waits for its slices."""
+        command = self.load_command(case, name) + ["--slices", "--warm-up", str(WARM_UP),
+                                                   "--seconds", str(self.given.seconds)]
+        command += ["--rate", str(rate)] if rate else []
+        return self.spawn(self.load_cores, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def slice(self, case, load):
+        load.stdin.write(b"\n")
+        load.stdin.flush()
+        if not select.select([load.stdout], [], [], ANSWER_MAX)[0]:
+            sys.exit(f"{case.name}: a load says nothing")
+        return self.figures(case, json.loads(load.stdout.readline()))
+
+    def once(self, case, name, rate, seconds):
+        """One longer window with connections of its own."""
+        command = self.load_command(case, name) + ["--warm-up", "0.3", "--seconds", str(seconds)]
         command += ["--rate", str(rate)] if rate else []
         process = self.spawn(self.load_cores, command, stdout=subprocess.PIPE)
         try:
             output, _ = process.communicate(timeout=seconds + 20)
         finally:
             end(process)
-        result = json.loads(output)
-        bytes_ = result["bytes"]
-        divisor = bytes_ / GIB * 1e-3 * 1e6 if case.unit == "ms/GiB" else result["requests"]
+        return self.figures(case, json.loads(output))
+
+    def h2load(self, case, name):
+        """A run of h2load; all processor time of the proxy in it counts."""
+        pids, ports = self.proxy(name)
+        uri = f"https://127.0.0.1:{ports['tls']}{case.path}"
+        command = ["h2load", "-n", str(H2_REQUESTS), "-c", str(case.connections),
+                   "-m", str(case.streams), "--npn-list", "h2",
+                   "--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256", "--groups", "X25519"]
+        if case.kind == "grpc":
+            command += ["-d", os.path.join(self.folder, "message"), "-H", "te: trailers",
+                        "-H", "content-type: application/grpc"]
+        before, began = processor_seconds(pids), time.monotonic()
+        done = subprocess.run(["taskset", "-c", self.load_cores, *command, uri], text=True,
+                              capture_output=True, check=False, timeout=ANSWER_MAX)
+        seconds, used = time.monotonic() - began, processor_seconds(pids) - before
+        succeeded = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done.stdout)
+        answers = re.search(r"status codes: (\d+) 2xx", done.stdout)
+        if not succeeded or not answers or "protocol: h2" not in done.stdout:
+            sys.exit(f"{case.name}: h2load says\n{done.stdout}{done.stderr}")
+        return self.figures(case, {
+            "requests": int(answers[1]), "errors": H2_REQUESTS - int(answers[1]), "bytes": 0,
+            "seconds": seconds, "cpu_seconds": used, "latencies": []})
+
+    def figures(self, case, result):
+        divisor = result["requests"]
+        if case.unit == "ms/GiB":
+            divisor = result["bytes"] / GIB * 1e3
         result["rate"] = result["requests"] / result["seconds"]
         result["cpu"] = result["cpu_seconds"] * 1e6 / divisor if divisor else float("nan")
         result["busy"] = result["cpu_seconds"] / result["seconds"]
-        result["gib_per_second"] = bytes_ / GIB / result["seconds"]
+        result["gib_per_second"] = result["bytes"] / GIB / result["seconds"]
         return result
 
     def idle_memory(self, case, name):
@@ -451,7 +566,7 @@ stream {{
         self.stop(name)
         self.proxy(name)
         before = self.accepted()
-        result = self.load(case, name, REUSE_RATE, REUSE_SECONDS)
+        result = self.once(case, name, REUSE_RATE, REUSE_SECONDS)
         # Asking was a connection, too.
         opened = self.accepted() - before - len(TARGETS)
         result["cpu"] = opened * 1000 / max(1, result["requests"])
@@ -493,37 +608,78 @@ def end(process):
             pipe.close()
 
 
+def processor_seconds(pids):
+    """Of all threads of these processes, as the kernel accounts it."""
+    total = 0
+    for pid in pids:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    return total / 1e9
+
+
 def measure(bench, case):
-    """Every round of a case: {proxy: [figures]}."""
-    rounds = {name: [] for name in case.proxies}
-    count = 1 if case.kind in ("memory", "reuse") else bench.given.rounds
+    """Every slice of a case: {proxy: [figures]}."""
+    slices = {name: [] for name in case.proxies}
+    if case.kind in ("memory", "reuse"):
+        for name in case.proxies:
+            one = bench.idle_memory if case.kind == "memory" else bench.reuse
+            slices[name].append(one(case, name))
+        return slices
     rate_ = None
     if case.kind == "latency":
-        peaks = [bench.load(case, name)["rate"] for name in PEERS]
-        rate_ = min(peaks) / 2
-    for name in case.proxies if count > 1 else ():
+        rate_ = min(bench.once(case, name, None, 1)["rate"] for name in PEERS) / 2
+    if case.kind == "grpc":
+        bench.start_grpc_target()
+    for name in case.proxies:
         bench.proxy(name)
-    for number in range(count):
-        # Another one goes first each time: no place in the order is an advantage.
-        order = case.proxies[number % len(case.proxies):] + \
-            case.proxies[:number % len(case.proxies)]
-        for name in order:
-            if bench.out_of_time():
-                return rounds
-            if case.kind == "memory":
-                result = bench.idle_memory(case, name)
-            elif case.kind == "reuse":
-                result = bench.reuse(case, name)
-            else:
-                result = bench.load(case, name, rate_)
-            if rate_:
-                result["asked_rate"] = rate_
-                result["cpu_per_request"], result["cpu"] = result["cpu"], result["p999"]
-            rounds[name].append(result)
-            if sys.stderr.isatty():
-                print(f"\r{case.name}: round {number + 1} of {count}, {name}".ljust(70), end="\r",
-                      file=sys.stderr, flush=True)
-    return rounds
+    for number in range(bench.given.rounds):
+        if bench.out_of_time():
+            break
+        tell(f"{case.name}: round {number + 1} of {bench.given.rounds}")
+        round_(bench, case, rate_, number, slices)
+    return slices
+
+
+def round_(bench, case, rate_, number, slices):
+    """Slices of all proxies in turn, over connections that last as long as the round."""
+    loads = {}
+    count = bench.given.slices * (LATENCY_SLICES if case.kind == "latency" else 1)
+    try:
+        if case.kind not in ("h2", "grpc"):
+            loads = {name: bench.load(case, name, rate_) for name in case.proxies}
+            time.sleep(OPENING + OPENING_EACH * case.connections * len(loads))
+        for at in range(count):
+            # Another one goes first each time: no place in the order is an advantage.
+            first = (number + at) % len(case.proxies)
+            for name in case.proxies[first:] + case.proxies[:first]:
+                if loads:
+                    slices[name].append(bench.slice(case, loads[name]))
+                else:
+                    slices[name].append(bench.h2load(case, name))
+    finally:
+        for load in loads.values():
+            end(load)
+
+
+def tell(text):
+    if sys.stderr.isatty():
+        print(f"\r{text.ljust(70)}", end="\r", file=sys.stderr, flush=True)
+
+
+def quantiles(results):
+    """Latencies of all slices laid together, in microseconds; takes them out of the results."""
+    counts = collections.Counter()
+    for result in results:
+        for value, count in result.pop("latencies", []):
+            counts[value] += count
+    total, seen, found = sum(counts.values()), 0, {}
+    wanted = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)]
+    for value in sorted(counts):
+        seen += counts[value]
+        while wanted and seen >= wanted[0][1] * total:
+            found[wanted.pop(0)[0]] = value / 1e3
+    return found
 
 
 def median(results, key):
@@ -532,7 +688,7 @@ def median(results, key):
 
 
 def ratio(rounds, one, other, key="cpu"):
-    """Median of the ratios within each round: what slows a whole round down is in both."""
+    """Median of the ratios between slices of one turn: what slows the machine down is in both."""
     pairs = zip(rounds[one], rounds[other])
     ratios = [a[key] / b[key] for a, b in pairs if b.get(key)]
     return statistics.median(ratios) if ratios else float("nan")
@@ -543,7 +699,8 @@ def verdicts(case, rounds, medians):
     found = []
     cheapest = lambda names: min(names, key=lambda name: medians[name]["cpu"])
     for what, peers, bound in case.bars:
-        names = [name for name in (peers or medians) if name in medians and name != "ringway"]
+        names = [name for name in (peers or medians)
+                 if name in medians and not name.startswith("ringway")]
         if what == "rules":
             few, many = (f"ringway-rules-{rules}" for rules in (1, RULES[-1]))
             measured = ratio(rounds, many, few)
@@ -566,8 +723,10 @@ def verdicts(case, rounds, medians):
                           measured >= bound if known else None))
         else:
             best = cheapest(names)
-            measured = ratio(rounds, "ringway", best)
-            label = "p99.9" if what == "p99.9" else "CPU"
+            measured = ratio(rounds, case.proxies[0], best)
+            label = "CPU"
+            if what == "p99.9":
+                measured, label = medians["ringway"]["cpu"] / medians[best]["cpu"], what
             found.append((f"{label} <= {bound} of {best}", measured, measured <= bound))
     return found
 
@@ -579,14 +738,16 @@ def table(results):
     words = {True: "met", False: "NOT MET", None: "load-bound: the proxy's core was not busy"}
     for case, rounds, medians in results:
         for name, m in medians.items():
-            if "rate" not in m or case.kind == "reuse":
+            if case.kind in ("memory", "reuse"):
                 lines.append(f"| {case.name} | {name} | {m['cpu']:.4g} {case.unit} | | | | "
                              f"{m['errors']:.0f} |")
                 continue
+            latencies = ""
+            if "p50" in m:
+                latencies = f"{m['p50']:.0f} / {m['p99']:.0f} / {m['p999']:.0f}"
             lines.append(
                 f"| {case.name} | {name} | {m['cpu']:.2f} {case.unit} | {m['rate']:,.0f} | "
-                f"{m['busy']:.2f} | {m['p50']:.0f} / {m['p99']:.0f} / {m['p999']:.0f} | "
-                f"{m['errors']:.0f} |")
+                f"{m['busy']:.2f} | {latencies} | {m['errors']:.0f} |")
         for bar, measured, met in verdicts(case, rounds, medians):
             bars.append(f"| {case.name} | {bar} | {measured:.3g} | {words[met]} |")
     return "\n".join(lines + [""] + bars)
@@ -623,9 +784,17 @@ def machine():
             "haproxy": texts[0], "nginx": texts[1], "when": time.strftime("%F %T")}
 
 
-def medians_of(rounds):
-    return {name: {key: median(results, key) for key in results[0]}
-            for name, results in rounds.items() if results}
+def medians_of(case, rounds):
+    """Medians over slices, but for latencies: these are of all slices together."""
+    found = {}
+    for name, results in rounds.items():
+        latencies = quantiles(results)
+        if results:
+            found[name] = {key: median(results, key) for key in results[0]} | latencies
+            found[name]["errors"] = sum(result["errors"] for result in results)
+            if case.kind == "latency":
+                found[name]["cpu"] = latencies["p999"]
+    return found
 
 
 def main():
@@ -649,6 +818,7 @@ def main():
     bench = Bench(given, built(given.built), folder)
     runs = []
     try:
+        bench.make_certificate()
         bench.start_targets()
         for number in range(given.runs):
             if given.runs > 1:
@@ -672,7 +842,7 @@ def run(bench, cases):
     results = []
     for case in cases:
         rounds = measure(bench, case)
-        medians = medians_of(rounds)
+        medians = medians_of(case, rounds)
         if len(medians) < len(case.proxies):
             print(f"{case.name}: out of time, left out")
             continue
@@ -688,7 +858,7 @@ def run(bench, cases):
 
 def report(given, about, runs):
     """Every figure, for --json."""
-    return {"machine": about, "rounds": given.rounds, "seconds": given.seconds,
+    return {"machine": about, "rounds": given.rounds, "slices": given.slices, "seconds": given.seconds,
             "driver": given.driver,
             "runs": [{case.name: {"rounds": rounds, "medians": medians,
                                   "bars": verdicts(case, rounds, medians)}

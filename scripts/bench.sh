@@ -6,10 +6,10 @@
 #   bash scripts/bench.sh --case l7-small-64   one case; may be repeated
 #   bash scripts/bench.sh --help               every option
 #
-# Installs by package name what is missing (haproxy, nginx, wrk, oha, python3), builds the release,
-# and runs scripts/bench.py. docs/performance.md says how to read what it prints. Loopback only;
-# ends what it started. Distributions start haproxy and nginx as services when installed: these
-# are left alone, and the benchmark runs processes of its own.
+# Installs by package name what is missing (haproxy, nginx, nghttp2's tools, openssl, wrk, oha,
+# python3), builds the release, and runs scripts/bench.py. docs/performance.md says how to read what
+# it prints. Loopback only; ends what it started. Distributions start haproxy and nginx as services
+# when installed: these are left alone, and the benchmark runs processes of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +27,8 @@ as_root() {
 tools() {
     local command packages=()
     local -A package=([cc]=build-essential [python3]=python3 [taskset]=util-linux [wrk]=wrk
-        [haproxy]=haproxy [nginx]=nginx-light)
+        [haproxy]=haproxy [nginx]=nginx-light [openssl]=openssl [h2load]=nghttp2-client
+        [nghttpd]=nghttp2-server)
     export PATH="$PATH:/usr/sbin:${CARGO_HOME:-$HOME/.cargo}/bin"
     for command in "${!package[@]}"; do
         command -v "$command" >/dev/null || packages+=("${package[$command]}")
