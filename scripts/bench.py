@@ -13,6 +13,7 @@ import collections
 import dataclasses
 import html
 import json
+import math
 import os
 import re
 import resource
@@ -684,6 +685,8 @@ def quantiles(results):
 
 def median(results, key):
     values = [result[key] for result in results if key in result]
+    # A slice in which nothing was answered has no cost.
+    values = [value for value in values if not math.isnan(value)]
     return statistics.median(values) if values else float("nan")
 
 
@@ -691,6 +694,7 @@ def ratio(rounds, one, other, key="cpu"):
     """Median of the ratios between slices of one turn: what slows the machine down is in both."""
     pairs = zip(rounds[one], rounds[other])
     ratios = [a[key] / b[key] for a, b in pairs if b.get(key)]
+    ratios = [each for each in ratios if not math.isnan(each)]
     return statistics.median(ratios) if ratios else float("nan")
 
 
