@@ -77,7 +77,7 @@ pub(super) fn listener_block(listener: &ListenerStatus, view: View) -> String {
 
 /// A certificate, and how long it is still good.
 fn certificate_line(certificate: &CertificateStatus, view: View) -> String {
-    const SOON_SECONDS: u64 = 14 * 86_400;
+    const SOON_SECONDS: u64 = CertificateStatus::SOON_SECONDS;
     let names = match certificate.names.as_slice() {
         [] => "without a name".into(),
         [name] => fit(name, 30),

@@ -17,6 +17,7 @@ use crate::metrics::{
 use crate::model::{Action, Mode};
 use crate::proxy::ErrorKind;
 use crate::snapshot::{ListenerView, Load};
+use crate::tls::Server;
 
 use super::actor::Actor;
 use super::handle::Event;
@@ -44,6 +45,7 @@ struct Listener {
     tally: Arc<Tally<ListenerCounters>>,
     rules: Vec<(String, Arc<Tally<RuleCounters>>)>,
     group: Option<usize>,
+    tls: Option<Arc<Server>>,
 }
 
 /// A target group without what is counted of it and its targets.
@@ -93,6 +95,7 @@ fn listener(view: &ListenerView) -> Listener {
         tally: view.tallies.listener.clone(),
         rules: labels.zip(view.tallies.rules.iter().cloned()).collect(),
         group,
+        tls: view.tls.clone(),
     }
 }
 
@@ -158,6 +161,9 @@ static ERROR_KINDS: std::sync::LazyLock<Vec<&'static str>> =
 impl Listener {
     fn read(self) -> exposition::Listener {
         let rules = self.rules.into_iter().map(|(rule, tally)| (rule, tally.sum()));
+        let certificates = self.tls.iter().flat_map(|server| server.certificates());
+        let certificates =
+            certificates.map(|named| (named.path.clone(), named.certificate.not_after()));
         exposition::Listener {
             id: self.id,
             name: self.name,
@@ -166,6 +172,7 @@ impl Listener {
             totals: self.tally.sum(),
             rules: rules.collect(),
             group: self.group,
+            certificates: certificates.collect(),
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::model::EXPIRES_SOON_SECONDS;
 use crate::snapshot::ListenerView;
 use crate::tls::Named;
 
@@ -116,6 +117,11 @@ pub struct CertificateStatus {
     pub names: Vec<String>,
     /// Last second at which it is good, since 1970.
     pub not_after: i64,
+}
+
+impl CertificateStatus {
+    /// One that is good for less than this, in seconds, should have been renewed by now.
+    pub const SOON_SECONDS: u64 = EXPIRES_SOON_SECONDS.unsigned_abs();
 }
 
 impl From<&Named> for CertificateStatus {

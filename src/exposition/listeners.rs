@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::page::{Page, bytes, family};
+use super::page::{Page, bytes, family, seconds};
 use super::{Listener, Sample};
 use crate::metrics::{CLASS_LABELS, ListenerTotals, OWN_LABELS};
 
@@ -13,6 +13,7 @@ pub(super) fn write(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
     let listeners = sample.listeners.as_slice();
     totals(listeners, page)?;
     parts(listeners, page)?;
+    certificates(listeners, page)?;
     rules(listeners, page)
 }
 
@@ -71,6 +72,27 @@ fn parts(listeners: &[Listener], page: &mut Page<'_>) -> fmt::Result {
             let actions = ACTIONS.into_iter().zip(totals.actions);
             actions.map(move |(action, n)| ([("listener", name), ("action", action)], n))
         }),
+    )
+}
+
+fn certificates(listeners: &[Listener], page: &mut Page<'_>) -> fmt::Result {
+    let each = listeners.iter().flat_map(|listener| {
+        let files = listener.certificates.iter().enumerate();
+        // A file that is named twice is one series.
+        let once = files.filter(|(at, (path, _))| {
+            listener.certificates.iter().take(*at).all(|(earlier, _)| earlier != path)
+        });
+        once.map(|(_, (path, not_after))| {
+            let labels = [("listener", listener.name.as_str()), ("certificate", path.as_str())];
+            (labels, *not_after as f64)
+        })
+    });
+    page.gauges(
+        seconds(
+            "ringway_certificate_not_after_timestamp",
+            "When the certificate in use expires, since 1970",
+        ),
+        each,
     )
 }
 

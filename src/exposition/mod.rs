@@ -126,6 +126,8 @@ pub struct Listener {
     pub rules: Vec<(String, RuleTotals)>,
     /// For a listener at L4, the group that it leads to: its place in [`Sample::groups`].
     pub group: Option<usize>,
+    /// Files of its certificates, and when each expires, in seconds since 1970.
+    pub certificates: Vec<(String, i64)>,
 }
 
 /// A target group.

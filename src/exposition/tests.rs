@@ -38,6 +38,10 @@ fn listener(name: &str, is_l4: bool) -> Listener {
         totals,
         rules,
         group,
+        certificates: match is_l4 {
+            true => Vec::new(),
+            false => ["a.pem", "b.pem", "a.pem"].map(|it| (it.into(), 2_208_988_800)).to_vec(),
+        },
     }
 }
 
@@ -179,6 +183,8 @@ fn every_count_is_under_its_labels() {
             "ringway_listener_own_responses_total{listener=\"web\",code=\"502\"} 1",
             "ringway_listener_own_responses_total{listener=\"web\",code=\"3xx\"} 1",
             "ringway_listener_received_bytes_total{listener=\"mail\"} 1000",
+            "ringway_certificate_not_after_timestamp_seconds\
+             {listener=\"web\",certificate=\"a.pem\"} 2208988800.0",
             "ringway_rule_requests_total{listener=\"web\",rule=\"10\"} 1",
             "ringway_rule_responses_total{listener=\"web\",rule=\"10\",class=\"3xx\"} 1",
             "ringway_group_targets{target_group=\"home\",state=\"healthy\"} 2.0",
@@ -190,6 +196,8 @@ fn every_count_is_under_its_labels() {
         ],
     );
     assert!(!text.contains("ringway_rule_requests_total{listener=\"mail\""), "L4 has no rules");
+    let twice = "{listener=\"web\",certificate=\"a.pem\"}";
+    assert_eq!(text.matches(twice).count(), 1, "a file that is named twice is one series");
     assert!(text.ends_with("# EOF\n"));
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Most certificates of one listener (AWS: 25 and the default one).
 pub const CERTIFICATES_MAX: usize = 1_000;
+/// A certificate that expires within so many seconds (14 days) is told of. Most are renewed
+/// thirty days before their end, so one that is not by then will probably not be.
+pub const EXPIRES_SOON_SECONDS: i64 = 14 * 24 * 3600;
 
 /// How a listener encrypts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -12,6 +13,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use super::{DEADLINE, End, Parsed, Response, parse_response, show};
+
+/// The year 2099, in seconds since 1970.
+const FAR: u64 = 4_070_908_800;
 
 /// An authority, and the files of its certificates.
 pub struct Authority {
@@ -42,27 +46,28 @@ impl Authority {
         self.path("ca.pem").display().to_string()
     }
 
-    /// Writes `NAME.pem` and `NAME.key`, for these host names, good to the end of `year`.
-    pub fn issue_until(&self, name: &str, hosts: &[&str], year: i32) {
-        self.write(name, hosts, year, &KeyPair::generate().expect("key"));
+    /// Writes `NAME.pem` and `NAME.key`, for these host names, good up to and without `end`, in
+    /// seconds since 1970.
+    pub fn issue_until(&self, name: &str, hosts: &[&str], end: u64) {
+        self.write(name, hosts, end, &KeyPair::generate().expect("key"));
     }
 
     /// The same, far into the future.
     pub fn issue(&self, name: &str, hosts: &[&str]) {
-        self.issue_until(name, hosts, 2099);
+        self.issue_until(name, hosts, FAR);
     }
 
     /// The same, with an RSA key.
     pub fn issue_rsa(&self, name: &str, hosts: &[&str]) {
         let size = rcgen::RsaKeySize::_2048;
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).expect("key");
-        self.write(name, hosts, 2099, &key);
+        self.write(name, hosts, FAR, &key);
     }
 
-    fn write(&self, name: &str, hosts: &[&str], year: i32, key: &KeyPair) {
+    fn write(&self, name: &str, hosts: &[&str], end: u64, key: &KeyPair) {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("parameters");
-        params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        params.not_after = (UNIX_EPOCH + Duration::from_secs(end)).into();
         let certificate = params.signed_by(key, &self.issuer).expect("certificate");
         self.put(&format!("{name}.key"), key.serialize_pem().as_bytes());
         self.put(&format!("{name}.pem"), certificate.pem().as_bytes());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{authority, connect, https};
 use crate::harness::*;
@@ -12,6 +13,39 @@ fn wait_shown(authority: &Authority, balancer: &Balancer, file: &str) {
     let wanted = der_of(&authority.path(file));
     balancer.wait(&format!("{file} to be shown"), || {
         connect(authority, balancer).certificate() == wanted
+    });
+}
+
+/// Seconds since 1970, a minute after so many days from now.
+fn in_days(days: u64) -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    since.as_secs() + days * 24 * 3600 + 60
+}
+
+#[test]
+fn end_of_a_certificate_is_told_in_metrics_and_status_and_follows_the_file() {
+    let (authority, target) = (Authority::new(), Target::named("hello"));
+    let socket = authority.path("control.sock");
+    let control = format!("control = {{ socket = \"{}\" }}", socket.display());
+    let (soon, later) = (in_days(9), in_days(90));
+    authority.issue_until("a", &["a.example"], soon);
+    let balancer = https(&authority, &[&target]).server(&control).start();
+    let api = Api::at(&socket);
+    let file = authority.path("a.pem").display().to_string();
+    let line = |end: u64| {
+        let family = "ringway_certificate_not_after_timestamp_seconds";
+        format!("{family}{{listener=\"web\",certificate=\"{file}\"}} {end}.0")
+    };
+    let page = api.ask("GET", "/metrics", "");
+    assert!(page.lines().any(|it| it == line(soon)), "{page}");
+    let table = || Ringway::output(&["status", "--socket", socket.to_str().expect("UTF-8")]);
+    let said = String::from_utf8_lossy(&table().stdout).into_owned();
+    assert!(said.contains("a.example") && said.contains("expires in 9d"), "{said}");
+    authority.issue_until("a", &["a.example"], later);
+    balancer.wait("the new end to be told", || {
+        let page = api.ask("GET", "/metrics", "");
+        let status = api.ask("GET", "/v1/status", "");
+        page.contains(&line(later)) && status.contains(&format!("\"not_after\":{later}"))
     });
 }
 
@@ -138,7 +172,8 @@ fn upgrade_under_handshakes_fails_none() {
 fn check_tells_what_is_wrong_with_files() {
     let (authority, target) = (authority(), Target::named("hello"));
     authority.issue("other", &["other.example"]);
-    authority.issue_until("old", &["old.example"], 2020);
+    authority.issue_until("old", &["old.example"], 1_577_836_800);
+    authority.issue_until("soon", &["soon.example"], in_days(9));
     let check = |config: &Config| {
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), config.text()).expect("write");
@@ -151,6 +186,8 @@ fn check_tells_what_is_wrong_with_files() {
     assert!(check(&https(&authority, &[&target])).0);
     let (good, said) = check(&http(&[&target]).web(&authority.listener(&["old"], "")));
     assert!(good && said.contains("has expired"), "{said}");
+    let (good, said) = check(&http(&[&target]).web(&authority.listener(&["soon"], "")));
+    assert!(good && said.contains("expires in 9 days"), "{said}");
     let lines = authority.listener(&["a"], "");
     let bad = [
         (lines.replace("a.pem", "nowhere.pem"), "cannot be read", "nowhere.pem"),

@@ -10,7 +10,9 @@ use super::{Disk, Lowering, WAIT};
 use crate::config::diagnostic::{nearest, quote};
 use crate::config::file::{self, Located};
 use crate::config::values::{self, Flaw, Read};
-use crate::model::{CERTIFICATES_MAX, CertificateFiles, Policy, Tls, Unserved};
+use crate::model::{
+    CERTIFICATES_MAX, CertificateFiles, EXPIRES_SOON_SECONDS, Policy, Tls, Unserved,
+};
 use crate::tls::Certificate;
 
 impl Lowering<'_, '_> {
@@ -102,6 +104,11 @@ impl Lowering<'_, '_> {
             let days = (now - certificate.not_after()) / (24 * 3600);
             let problem = format!("the certificate in {shown} has expired, {days} days ago");
             self.findings.warning(at, problem).help("renew it: clients refuse it");
+        } else if certificate.not_after() - now < EXPIRES_SOON_SECONDS {
+            let days = (certificate.not_after() - now) / (24 * 3600);
+            let problem = format!("the certificate in {shown} expires in {days} days");
+            let help = "renew it; ringway takes the new file within two seconds of its change";
+            self.findings.warning(at, problem).help(help);
         } else if now < certificate.not_before() {
             let problem = format!("the certificate in {shown} is not valid yet");
             self.findings.warning(at, problem).help("look at its dates, and at this host's clock");

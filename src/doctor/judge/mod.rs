@@ -61,7 +61,7 @@ pub(super) fn refused(failure: &Failure) -> Vec<Finding> {
 
 /// What is doubtful about a configuration.
 pub(super) fn doubtful(warnings: &[Diagnostic]) -> Vec<Finding> {
-    let why = "it is used, but probably does not mean what it says";
+    let why = "it is used, but probably does not mean or do what it should";
     let finding = |it| Finding::warning("config-doubtful", in_one_line(it)).why(why);
     warnings.iter().map(|it| of_diagnostic(finding(it), it)).collect()
 }
