@@ -14,10 +14,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 mod access_log;
+mod protocol_version;
 mod server;
 mod tls;
 
 pub use access_log::*;
+pub use protocol_version::*;
 pub use server::*;
 pub use tls::*;
 
@@ -124,6 +126,8 @@ pub enum Driver {
 pub struct TargetGroup {
     /// Unique name.
     pub name: String,
+    /// Which HTTP its targets speak; means nothing to L4 listeners.
+    pub protocol_version: ProtocolVersion,
     /// How a target is chosen.
     pub algorithm: Algorithm,
     /// Targets; addresses are unique within the group. May be empty: requests then get 503.
@@ -224,6 +228,7 @@ impl TargetGroup {
     pub fn new(name: impl Into<String>, targets: Vec<Target>) -> Self {
         Self {
             name: name.into(),
+            protocol_version: ProtocolVersion::Http1,
             algorithm: Algorithm::RoundRobin,
             targets,
             connect_timeout: Duration::from_secs(10),
@@ -303,6 +308,8 @@ pub struct HealthCheck {
     pub enabled: bool,
     /// What a probe speaks.
     pub protocol: ProbeProtocol,
+    /// Which HTTP an HTTP probe speaks: that of the group.
+    pub version: ProtocolVersion,
     /// The port that is probed; `None`: the target's own (`traffic-port`).
     pub port: Option<u16>,
     /// Path and query of an HTTP probe, beginning with `/`.
@@ -315,7 +322,7 @@ pub struct HealthCheck {
     pub healthy_threshold: u32,
     /// Failures in a row that make a healthy target unhealthy.
     pub unhealthy_threshold: u32,
-    /// Status codes that count as success.
+    /// Codes that count as success: HTTP's statuses, or gRPC's codes where targets speak gRPC.
     pub matcher: Matcher,
 }
 
@@ -324,6 +331,7 @@ impl Default for HealthCheck {
         Self {
             enabled: true,
             protocol: ProbeProtocol::Http,
+            version: ProtocolVersion::Http1,
             port: None,
             path: "/".into(),
             interval: Duration::from_secs(30),
@@ -340,19 +348,20 @@ impl Default for HealthCheck {
 pub enum ProbeProtocol {
     /// A TCP connection that is made succeeds.
     Tcp,
-    /// An HTTP/1.1 GET whose status the matcher accepts succeeds.
+    /// A request whose code the matcher accepts succeeds: a GET and its status, or where targets
+    /// speak gRPC a call with an empty message and its `grpc-status`.
     Http,
 }
 
-/// Status codes that count as success: inclusive ranges.
+/// Codes that count as success: inclusive ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matcher(pub Vec<(u16, u16)>);
 
 impl Matcher {
-    /// Whether `status` counts as success.
+    /// Whether `code` counts as success.
     #[must_use]
-    pub fn accepts(&self, status: u16) -> bool {
-        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
+    pub fn accepts(&self, code: u16) -> bool {
+        self.0.iter().any(|&(low, high)| (low..=high).contains(&code))
     }
 }
 

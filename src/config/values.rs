@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::diagnostic::quote;
-use crate::model::{LogSink, Matcher, PATTERN_BYTES_MAX, Rotation, Wildcard};
+use crate::model::{LogSink, Matcher, PATTERN_BYTES_MAX, ProtocolVersion, Rotation, Wildcard};
 
 /// What is wrong with a text, and the cure where one is known.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,17 +252,29 @@ pub(super) fn network(text: &str) -> Read<IpNet> {
     })
 }
 
-/// Reads the statuses of a health check: `200,202` or `200-204,301`.
-pub(super) fn matcher(text: &str) -> Read<Matcher> {
-    let status = |text: &str| text.trim().parse::<u16>().ok().filter(|n| (200..=599).contains(n));
+/// Reads the codes of a health check: statuses such as `200,202` or `200-204,301`, of `GRPC`
+/// targets gRPC's codes such as `0,12`.
+pub(super) fn matcher(text: &str, version: ProtocolVersion) -> Read<Matcher> {
+    let (allowed, what, help) = match version {
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => (
+            200..=599,
+            "statuses",
+            "statuses from 200 to 599: \"200\", \"200,202\", \"200-204,301\"",
+        ),
+        ProtocolVersion::Grpc => {
+            (0..=99, "gRPC's codes", "codes from 0 to 99: \"0\", \"0,12\", \"0-99\"")
+        }
+    };
+    let status = |text: &str| text.trim().parse::<u16>().ok().filter(|n| allowed.contains(n));
     let range = |part: &str| {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         status(low).zip(status(high)).filter(|(low, high)| low <= high)
     };
-    text.split(',').map(range).collect::<Option<Vec<_>>>().map(Matcher).ok_or_else(|| {
-        let problem = format!("{} is not a list of statuses", quote(text));
-        Flaw::new(problem, "statuses from 200 to 599: \"200\", \"200,202\", \"200-204,301\"")
-    })
+    text.split(',')
+        .map(range)
+        .collect::<Option<Vec<_>>>()
+        .map(Matcher)
+        .ok_or_else(|| Flaw::new(format!("{} is not a list of {what}", quote(text)), help))
 }
 
 /// Checks the path of a probe.

@@ -8,6 +8,7 @@
 //! Start with [`Prober::set`].
 
 mod attempt;
+mod http2;
 #[cfg(test)]
 mod tests;
 

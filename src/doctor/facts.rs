@@ -226,6 +226,8 @@ pub(super) enum Answer {
     Refused(io::Error),
     /// A connection, but no answer to the probe within this time.
     Silent(Duration),
+    /// A code of gRPC that the matcher does not accept.
+    Code(u16),
     /// A status that the matcher does not accept.
     Status(u16),
     /// A connection, but what came was no HTTP response.

@@ -30,12 +30,16 @@ pub enum ErrorKind {
     TlsProtocolError,
     /// The redirect's Location would be too long.
     RedirectTooLong,
+    /// What the client speaks does not fit to what the targets of the group do.
+    ProtocolVersionMismatch,
     /// The group has no target that could be tried.
     DestinationUnavailable,
     /// The target refused the connection, or it could not be reached.
     ConnectionRefused,
     /// The target did not accept the connection in time.
     ConnectionTimeout,
+    /// The target refused the stream, or ends the connection, before it looked at the request.
+    StreamRefused,
     /// The target closed or reset before its response head was complete.
     ConnectionTerminated,
     /// The target did not begin its response in time, or went silent in the middle of it.
@@ -69,7 +73,7 @@ pub struct Row {
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::HttpRequestError,
         Self::HttpRequestUriTooLong,
         Self::HttpRequestDenied,
@@ -81,9 +85,11 @@ impl ErrorKind {
         Self::ProxyProtocolError,
         Self::TlsProtocolError,
         Self::RedirectTooLong,
+        Self::ProtocolVersionMismatch,
         Self::DestinationUnavailable,
         Self::ConnectionRefused,
         Self::ConnectionTimeout,
+        Self::StreamRefused,
         Self::ConnectionTerminated,
         Self::HttpResponseTimeout,
         Self::ConnectionReadTimeout,
@@ -131,9 +137,11 @@ impl ErrorKind {
             Self::RedirectTooLong => {
                 row("redirect_too_long", "proxy_configuration_error", 507, false)
             }
+            Self::ProtocolVersionMismatch => row("protocol_version_mismatch", REQUEST, 464, false),
             Self::DestinationUnavailable => same("destination_unavailable", 503, false),
             Self::ConnectionRefused => same("connection_refused", 502, false),
             Self::ConnectionTimeout => same("connection_timeout", 504, false),
+            Self::StreamRefused => row("stream_refused", "connection_terminated", 502, false),
             Self::ConnectionTerminated => same("connection_terminated", 502, false),
             Self::HttpResponseTimeout => same("http_response_timeout", 504, false),
             Self::ConnectionReadTimeout => {
@@ -217,9 +225,11 @@ mod tests {
             (K::ProxyProtocolError, None, true),
             (K::TlsProtocolError, None, true),
             (K::RedirectTooLong, Some(507), false),
+            (K::ProtocolVersionMismatch, Some(464), false),
             (K::DestinationUnavailable, Some(503), false),
             (K::ConnectionRefused, Some(502), false),
             (K::ConnectionTimeout, Some(504), false),
+            (K::StreamRefused, Some(502), false),
             (K::ConnectionTerminated, Some(502), false),
             (K::HttpResponseTimeout, Some(504), false),
             (K::ConnectionReadTimeout, None, true),

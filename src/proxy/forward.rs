@@ -11,6 +11,7 @@ use crate::snapshot::{GroupView, Load, TargetView};
 use super::attempt::{Asked, Attempt, Failure, Outgoing};
 use super::body::{Body, Stop};
 use super::connect::{self, Tried};
+use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::headers::{self, Arrival, Shown};
 use super::http::{Exchange, Outcome, Scratch, Upgrade};
@@ -58,6 +59,10 @@ impl Exchange<'_> {
         bound: Option<ForwardBinding>,
     ) -> Outcome {
         let began = self.scratch.record.forwards(group);
+        let dialect = self.scratch.record.dialect.get();
+        if !dialect.fits(&self.request(), group.settings.protocol_version) {
+            return self.refuse(ErrorKind::ProtocolVersionMismatch).await;
+        }
         let now = self.local.alarms.epoch_seconds();
         let binding = Binding::new(&self.request(), group, bound, &self.snapshot.keys, now);
         let mut outgoing = match self.encode() {
@@ -272,7 +277,8 @@ impl Exchange<'_> {
         self.scratch.record.error.set(Some(kind));
         let Some(status) = row.status else { return Outcome::Closed };
         let closes = row.closes || !whole || !asked.persists;
-        let own = Own::standard(status, asked.method == Method::Head, closes);
+        let grpc = self.scratch.record.dialect.get() == Dialect::Grpc;
+        let own = Own::standard(status, asked.method == Method::Head, closes).to_grpc(grpc);
         match (self.send(&own).await, closes) {
             (false, _) => Outcome::Closed,
             (true, false) => Outcome::Completed,

@@ -16,6 +16,7 @@ use crate::routing::Routed;
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
 
+use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::local::Local;
 use super::proxied;
@@ -61,6 +62,11 @@ impl Client {
         local.enters(listener);
         let number = Cell::default();
         Self { socket, alarm, peer, listener, opened, number, local: local.clone() }
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        false
     }
 
     /// A number that no other connection has, the same on every call.
@@ -277,6 +283,9 @@ impl Exchange<'_> {
     /// Routes the request, and does what its rule says.
     async fn answer(self) -> Outcome {
         self.local.counters.requests.add(1);
+        if self.client.is_http2() {
+            self.scratch.record.dialect.set(Dialect::of(&self.request(), true));
+        }
         match self.scratch.request.method {
             Method::Trace => return self.refuse(ErrorKind::HttpRequestDenied).await,
             Method::Connect => return self.refuse(ErrorKind::HttpRequestError).await,
@@ -343,8 +352,11 @@ impl Exchange<'_> {
         let row = kind.row();
         self.scratch.record.error.set(Some(kind));
         let Some(status) = row.status else { return Outcome::Closed };
-        self.respond(|head_only, closes| Own::standard(status, head_only, closes || row.closes))
-            .await
+        let grpc = self.scratch.record.dialect.get() == Dialect::Grpc;
+        self.respond(|head_only, closes| {
+            Own::standard(status, head_only, closes || row.closes).to_grpc(grpc)
+        })
+        .await
     }
 
     /// Answers a request that could not be read. Nothing is known of it, not even its method.
@@ -389,6 +401,7 @@ impl Exchange<'_> {
             body: Page::Standard,
             head_only,
             closes,
+            grpc: false,
         })
         .await
     }

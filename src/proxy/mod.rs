@@ -10,6 +10,7 @@
 mod attempt;
 mod body;
 mod connect;
+mod dialect;
 mod error;
 mod forward;
 mod handshake;

@@ -23,6 +23,7 @@ use crate::snapshot::{
 };
 use crate::span::Context;
 
+use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::http::Client;
 use super::local::Local;
@@ -82,6 +83,8 @@ pub(super) struct Facts {
     pub(super) sent: Cell<u64>,
     /// Why it did not end well.
     pub(super) error: Cell<Option<ErrorKind>>,
+    /// What the client speaks.
+    pub(super) dialect: Cell<Dialect>,
     /// Whether the request head breaks a rule of the standard.
     pub(super) is_noncompliant: Cell<bool>,
     /// How the request head deviates from the standard; only in a detailed record.

@@ -18,6 +18,8 @@ pub(super) struct Own<'a> {
     pub(super) head_only: bool,
     /// Whether the connection closes afterwards.
     pub(super) closes: bool,
+    /// Whether a gRPC client reads it, which looks for a code and not for a page.
+    pub(super) grpc: bool,
 }
 
 /// The body of a response of our own.
@@ -32,7 +34,16 @@ impl<'a> Own<'a> {
     /// The standard page of `status`.
     pub(super) fn standard(status: u16, head_only: bool, closes: bool) -> Self {
         let (content_type, body) = ("text/html", Page::Standard);
-        Self { status, content_type, location: None, body, head_only, closes }
+        Self { status, content_type, location: None, body, head_only, closes, grpc: false }
+    }
+
+    /// The same for a gRPC client, if it is one: a code and a word in place of the page, in a
+    /// head that is all there is ("Trailers-Only"; AWS: observed of ALB).
+    pub(super) fn to_grpc(self, grpc: bool) -> Self {
+        match grpc {
+            true => Self { content_type: "application/grpc", body: Page::Text(""), grpc, ..self },
+            false => self,
+        }
     }
 
     /// A fixed response.
@@ -44,6 +55,7 @@ impl<'a> Own<'a> {
             body: Page::Text(&fixed.body),
             head_only,
             closes,
+            grpc: false,
         }
     }
 
@@ -71,6 +83,10 @@ impl<'a> Own<'a> {
         out.extend_from_slice(b"Content-Length: ");
         encode::decimal(length as u64, out);
         out.extend_from_slice(b"\r\n");
+        if self.grpc {
+            encode::field(b"grpc-status", GRPC_UNAVAILABLE, out);
+            encode::field(b"grpc-message", b"unavailable", out);
+        }
         if let Some(location) = self.location {
             encode::field(b"Location", location, out);
         }
@@ -84,6 +100,9 @@ impl<'a> Own<'a> {
         }
     }
 }
+
+/// gRPC's code for a server that cannot be reached, which a client may try again.
+const GRPC_UNAVAILABLE: &[u8] = b"14";
 
 /// The page's text around the title (AWS: observed error pages of ALB).
 const PAGE: [&str; 3] = [
@@ -137,6 +156,24 @@ mod tests {
             assert_eq!(body.len(), length, "{status}");
             assert!(head.contains(&format!("Content-Length: {length}")), "{head}");
         }
+    }
+
+    #[test]
+    fn grpc_clients_get_a_code_and_no_page() {
+        let mut out = Vec::new();
+        let own = Own::standard(503, false, false).to_grpc(true);
+        own.encode(&HttpOptions::default(), "now", &mut out);
+        let text = String::from_utf8(out).unwrap();
+        for line in [
+            "HTTP/1.1 503 Service Temporarily Unavailable",
+            "Content-Type: application/grpc",
+            "Content-Length: 0",
+            "grpc-status: 14",
+            "grpc-message: unavailable",
+        ] {
+            assert!(text.contains(&format!("{line}\r\n")), "{line}: {text}");
+        }
+        assert!(text.ends_with("\r\n\r\n"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::local::Local;
 use super::record::Record;
 
 // Every kind has a slot.
-const _: [(); crate::metrics::ERRORS - ErrorKind::ALL.len()] = [(); 3];
+const _: [(); crate::metrics::ERRORS - ErrorKind::ALL.len()] = [(); 1];
 
 /// The tables of a worker.
 pub(super) struct Tallies {

@@ -13,6 +13,8 @@ pub(in crate::config) struct TargetGroup {
     /// Unique name: 1 to 64 letters, digits, `-`, `_`, `.`. Required.
     #[schemars(required, extend("examples" = ["blog"]))]
     pub(in crate::config) name: Key<String>,
+    /// Which HTTP the targets speak to l7 listeners and to HTTP probes. Default "HTTP1".
+    pub(in crate::config) protocol_version: Key<ProtocolVersion>,
     /// How a target is chosen. Default "round_robin".
     pub(in crate::config) algorithm: Key<Algorithm>,
     /// Addresses that serve requests: "ADDRESS:PORT", or a table with a weight; at most 1,000. IP
@@ -60,6 +62,20 @@ pub(in crate::config) struct TargetGroup {
     /// (every key at its default) or a table. Default false.
     #[schemars(extend("examples" = [true]))]
     pub(in crate::config) outlier_detection: Key<Switch<OutlierDetection>>,
+}
+
+/// Which HTTP targets speak.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(in crate::config) enum ProtocolVersion {
+    /// HTTP/1.1.
+    #[serde(rename = "HTTP1", alias = "http1")]
+    Http1,
+    /// HTTP/2, over few connections with many requests at once.
+    #[serde(rename = "HTTP2", alias = "http2")]
+    Http2,
+    /// HTTP/2 as gRPC uses it; other requests than POST over HTTP/2 get 464.
+    #[serde(rename = "GRPC", alias = "grpc")]
+    Grpc,
 }
 
 /// How clients are bound to targets.
@@ -166,7 +182,9 @@ pub(in crate::config) struct HealthCheck {
     /// "traffic-port".
     #[schemars(extend("examples" = ["traffic-port", 9000]))]
     pub(in crate::config) port: Key<TextOrNumber>,
-    /// Path of an HTTP probe, beginning with `/`, query allowed, at most 1024 bytes. Default "/".
+    /// Path of an HTTP probe, beginning with `/`, query allowed, at most 1024 bytes; of a gRPC
+    /// probe the method, as in "/grpc.health.v1.Health/Check". Default "/", with protocol_version
+    /// "GRPC" "/AWS.ALB/healthcheck".
     #[schemars(extend("examples" = ["/healthz"]))]
     pub(in crate::config) path: Key<String>,
     /// Time between the starts of two probes of one target, 100ms to 300s. Default "30s".
@@ -180,7 +198,7 @@ pub(in crate::config) struct HealthCheck {
     #[schemars(range(min = 1, max = 10))]
     pub(in crate::config) unhealthy_threshold: Key<u32>,
     /// Statuses that count as success, 200 to 599: "200", "200,202", "200-204,301". Default
-    /// "200-299".
+    /// "200-299". With protocol_version "GRPC" codes of gRPC, 0 to 99: "0", "0-99"; default "12".
     #[schemars(extend("examples" = ["200-299"]))]
     pub(in crate::config) matcher: Key<TextOrNumber>,
 }
@@ -189,7 +207,8 @@ pub(in crate::config) struct HealthCheck {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum ProbeProtocol {
-    /// An HTTP/1.1 GET whose status the matcher accepts succeeds.
+    /// A GET whose status the matcher accepts succeeds; with protocol_version "GRPC" a call whose
+    /// code it accepts.
     Http,
     /// A TCP connection that is made succeeds.
     Tcp,

@@ -10,7 +10,8 @@ use crate::config::diagnostic::quote;
 use crate::config::file::{self, Brief, Located, Switch};
 use crate::config::values::{self, show_duration};
 use crate::model::{
-    Algorithm, HealthCheck, OutlierDetection, ProbeProtocol, Retry, Target, TargetGroup, Weight,
+    Algorithm, HealthCheck, OutlierDetection, ProbeProtocol, ProtocolVersion, Retry, Target,
+    TargetGroup, Weight,
 };
 
 /// Making a connection takes a round trip, so less than a second is no mistake.
@@ -24,6 +25,12 @@ impl Lowering<'_, '_> {
     pub(super) fn group(&mut self, file: &file::TargetGroup) -> TargetGroup {
         let name = self.read(&file.name, |name| values::name(name)).unwrap_or_default();
         let mut group = TargetGroup::new(name, self.targets(&file.targets));
+        group.protocol_version = match file.protocol_version.as_ref().map(|key| key.value) {
+            Some(file::ProtocolVersion::Http1) | None => ProtocolVersion::Http1,
+            Some(file::ProtocolVersion::Http2) => ProtocolVersion::Http2,
+            Some(file::ProtocolVersion::Grpc) => ProtocolVersion::Grpc,
+        };
+        group.health_check = HealthCheck::of(group.protocol_version);
         if let Some(algorithm) = &file.algorithm {
             group.algorithm = match algorithm.value {
                 file::Algorithm::RoundRobin => Algorithm::RoundRobin,
@@ -47,7 +54,7 @@ impl Lowering<'_, '_> {
         self.duration(&file.deregistration_delay, &delay, &mut group.deregistration_delay);
         self.slow_start(file, &mut group);
         if let Some(check) = &file.health_check {
-            group.health_check = self.health_check(&check.value);
+            group.health_check = self.health_check(&check.value, group.protocol_version);
         }
         if let Some(stickiness) = &file.stickiness {
             group.stickiness = self.stickiness(stickiness, group.algorithm);
@@ -159,8 +166,8 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn health_check(&mut self, file: &file::HealthCheck) -> HealthCheck {
-        let mut check = HealthCheck::default();
+    fn health_check(&mut self, file: &file::HealthCheck, version: ProtocolVersion) -> HealthCheck {
+        let mut check = HealthCheck::of(version);
         if let Some(enabled) = &file.enabled {
             check.enabled = enabled.value;
         }
@@ -175,7 +182,7 @@ impl Lowering<'_, '_> {
         if let Some(path) = self.read(&file.path, |text| values::probe_path(text)) {
             check.path = path;
         }
-        if let Some(matcher) = self.read(&file.matcher, |text| values::matcher(&text.0)) {
+        if let Some(matcher) = self.read(&file.matcher, |text| values::matcher(&text.0, version)) {
             check.matcher = matcher;
         }
         if let Some(threshold) = &file.healthy_threshold {

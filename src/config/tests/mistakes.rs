@@ -133,6 +133,12 @@ fn mistakes_in_target_groups_are_reported_with_a_cure() {
         (group("connect_timeout = ▸\"10 s\""), "not a duration", "\"10s\""),
         (group("connect_timeout = ▸\"1ms\""), "out of range: 1ms", "10ms to 10m"),
         (group("idle_timeout = ▸\"25h\""), "out of range: 25h", "100ms to 24h"),
+        (group("protocol_version = ▸\"HTTP3\""), "`HTTP3` is not", "`HTTP2`"),
+        (
+            group("protocol_version = \"GRPC\"\nhealth_check = { matcher = ▸\"200\" }"),
+            "not a list of gRPC's codes",
+            "\"0-99\"",
+        ),
         (group("deregistration_delay = ▸\"2h\""), "out of range", "1h"),
         (group("slow_start = ▸\"20s\""), "out of range", "30s to 900s"),
         (

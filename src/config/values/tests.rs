@@ -75,7 +75,19 @@ fn matcher_reads_lists_and_ranges() {
         ("2xx", None),
     ];
     for (text, expected) in cases {
-        assert_eq!(matcher(text).ok().map(|matcher| matcher.0), expected, "{text}");
+        let read = matcher(text, ProtocolVersion::Http2).ok();
+        assert_eq!(read.map(|matcher| matcher.0), expected, "{text}");
+    }
+    let cases = [
+        ("0", Some(vec![(0, 0)])),
+        ("0-99", Some(vec![(0, 99)])),
+        ("0, 12-14", Some(vec![(0, 0), (12, 14)])),
+        ("100", None),
+        ("200", None),
+    ];
+    for (text, expected) in cases {
+        let read = matcher(text, ProtocolVersion::Grpc).ok();
+        assert_eq!(read.map(|matcher| matcher.0), expected, "gRPC: {text}");
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::http2;
 use crate::health::Probe;
 use crate::model::{FIELDS_MAX, HealthCheck, ProbeProtocol, RESPONSE_HEAD_BYTES_MAX};
 
@@ -35,6 +36,9 @@ pub(super) async fn probe(target: SocketAddr, check: &HealthCheck) -> io::Result
         };
         match check.protocol {
             ProbeProtocol::Tcp => Ok(Probe::Success),
+            ProbeProtocol::Http if check.version.is_http2() => {
+                Ok(http2::exchange(stream, uri("http", address, check)?, check).await)
+            }
             ProbeProtocol::Http => exchange(stream, address, check).await,
         }
     };
@@ -100,6 +104,20 @@ fn request(address: SocketAddr, path: &str) -> io::Result<Request<String>> {
         .header(USER_AGENT, "ELB-HealthChecker/2.0")
         .header(ACCEPT_ENCODING, "gzip, compressed")
         .body(String::new())
+        .map_err(io::Error::other)
+}
+
+/// What a probe over HTTP/2 asks for.
+///
+/// # Errors
+/// None for a path that the model allows.
+fn uri(scheme: &str, address: SocketAddr, check: &HealthCheck) -> io::Result<Uri> {
+    let path = request_target(&check.path);
+    Uri::builder()
+        .scheme(scheme)
+        .authority(host(address))
+        .path_and_query(path)
+        .build()
         .map_err(io::Error::other)
 }
 

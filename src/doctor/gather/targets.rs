@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::control::probe;
 use crate::doctor::facts::{Answer, Target};
 use crate::health::Probe;
-use crate::model::{HealthCheck, Model, ProbeProtocol, TargetGroup};
+use crate::model::{HealthCheck, Model, ProbeProtocol, ProtocolVersion, TargetGroup};
 
 /// Targets that are asked at once.
 const AT_ONCE_MAX: usize = 64;
@@ -68,6 +68,9 @@ async fn ask_one(address: SocketAddr, check: &HealthCheck, patience: Duration) -
     }
     match probe::once(address, check).await {
         Ok(Probe::Success) => Answer::Good,
+        Ok(Probe::CodeMismatch(code)) if check.version == ProtocolVersion::Grpc => {
+            Answer::Code(code)
+        }
         Ok(Probe::CodeMismatch(status)) => Answer::Status(status),
         Ok(Probe::Timeout) => Answer::Silent(check.timeout),
         Ok(Probe::Failed) => Answer::Malformed,
@@ -80,6 +83,9 @@ fn describe(check: &HealthCheck, target: SocketAddr) -> String {
     let port = check.port.unwrap_or_else(|| target.port());
     let address = SocketAddr::new(target.ip(), port);
     match check.protocol {
+        ProbeProtocol::Http if check.version == ProtocolVersion::Grpc => {
+            format!("gRPC {address}{}", check.path)
+        }
         ProbeProtocol::Http => format!("http://{address}{}", check.path),
         ProbeProtocol::Tcp => format!("tcp {address}"),
     }

@@ -98,6 +98,14 @@ fn tell(target: &Target, is_last: bool) -> Option<Finding> {
                 .cure(format!("{try_it}    shows how long it takes"))
                 .cure("timeout = \"10s\"    in its health_check, if it is only slow")
         }
+        Answer::Code(code) => finding(
+            "target-status",
+            format!("{name}: {probe} answers with gRPC's code {code}"),
+        )
+        .cure(format!("matcher = \"{code}\"    in its health_check, if that is good"))
+        .cure(
+            "path = \"/grpc.health.v1.Health/Check\"    in its health_check, and matcher = \"0\"",
+        ),
         Answer::Status(status) => {
             finding("target-status", format!("{name}: {probe} answers {status}"))
                 .cure(format!("{try_it}    shows the answer"))
