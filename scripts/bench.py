@@ -173,6 +173,8 @@ def arguments():
     parser.add_argument("--driver", default="auto", choices=["auto", "io_uring", "epoll"])
     parser.add_argument("--workers", type=int, default=1,
                         help="workers of each proxy, on that many cores; default 1")
+    parser.add_argument("--before", metavar="BINARY",
+                        help="another build of ringway, measured beside this one as ringway-before")
     parser.add_argument("--json", metavar="FILE", help="writes every figure of every round")
     parser.add_argument("--plots", metavar="DIR", default="target/bench",
                         help="where the SVG plots go; default target/bench")
@@ -184,6 +186,7 @@ def arguments():
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
     given.rounds = given.rounds or (2 if given.quick else 6)
+    given.before = given.before and os.path.abspath(given.before)
     given.slices = given.slices or (5 if given.quick else 10)
     return given
 
@@ -366,7 +369,8 @@ address = "127.0.0.1:{ports['tls']}"
 tls = {{ certificates = [{{ certificate = "{self.folder}/cert.pem", key = "{self.folder}/key.pem" }}] }}
 default = {{ forward = "all" }}
 """
-        return [self.programs["ringway"], "run", "--config", self.write(f"{name}.toml", text)]
+        program = self.given.before if variant == "before" else self.programs["ringway"]
+        return [program, "run", "--config", self.write(f"{name}.toml", text)]
 
     def haproxy(self, variant, ports, name):
         tune = "tune.bufsize 65536\n" if variant == "64k" else ""
@@ -752,6 +756,9 @@ def table(results):
             lines.append(
                 f"| {case.name} | {name} | {m['cpu']:.2f} {case.unit} | {m['rate']:,.0f} | "
                 f"{m['busy']:.2f} | {latencies} | {m['errors']:.0f} |")
+        if "ringway-before" in rounds:
+            measured = ratio(rounds, "ringway", "ringway-before")
+            bars.append(f"| {case.name} | CPU of ringway-before | {measured:.3g} | |")
         for bar, measured, met in verdicts(case, rounds, medians):
             bars.append(f"| {case.name} | {bar} | {measured:.3g} | {words[met]} |")
     return "\n".join(lines + [""] + bars)
@@ -805,6 +812,9 @@ def main():
     given = arguments()
     cases = [c for c in CASES if c.name in given.case] if given.case else \
         [c for c in CASES if c.quick or not given.quick]
+    if given.before:
+        cases = [dataclasses.replace(c, proxies=(*c.proxies, "ringway-before"))
+                 if "ringway" in c.proxies else c for c in cases]
     if given.list:
         return print("\n".join(f"{case.name:16}{case.title}" for case in CASES))
     if not given.built:
