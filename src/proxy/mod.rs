@@ -9,12 +9,15 @@
 
 mod attempt;
 mod body;
+mod carried;
+mod client;
 mod connect;
 mod error;
 mod forward;
 mod handshake;
 mod headers;
 mod http;
+mod http2;
 mod local;
 mod log;
 mod pool;
@@ -28,6 +31,7 @@ mod stream;
 mod tallies;
 mod tcp;
 mod tunnel;
+mod wire;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
