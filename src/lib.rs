@@ -5,7 +5,8 @@
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
-//!   (but for its key file), [`http1`], [`proxy_protocol`], [`tls`], [`access_log`], [`span`]
+//!   (but for its key file), [`http1`], [`http2`], [`proxy_protocol`], [`tls`], [`access_log`],
+//!   [`span`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`; [`log_writer`] writes access logs
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -29,6 +30,7 @@ pub mod doctor;
 pub mod exposition;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod log;
 pub mod log_writer;
 pub mod mailbox;

@@ -464,6 +464,10 @@ pub struct HttpOptions {
     pub desync_mitigation: DesyncMitigation,
     /// `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`; needs TLS.
     pub tls_version_and_cipher_suite: bool,
+    /// Whether HTTP/2 is offered to clients over TLS (`routing.http2.enabled`).
+    pub http2: bool,
+    /// Whether HTTP/2 is understood from clients without TLS, beside HTTP/1.1.
+    pub h2c: bool,
     /// The `Server` field of the responses we make ourselves; `None`: no such field
     /// (`routing.http.response.server.enabled`).
     pub server_header: Option<String>,
@@ -478,6 +482,8 @@ impl Default for HttpOptions {
             drop_invalid_header_fields: false,
             desync_mitigation: DesyncMitigation::Defensive,
             tls_version_and_cipher_suite: false,
+            http2: true,
+            h2c: false,
             server_header: Some("ringway".into()),
         }
     }

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("health", &["model"]),
     ("stickiness", &["message", "model"]),
     ("http1", &["message", "model"]),
+    ("http2", &["http1", "model"]),
     ("proxy_protocol", &["model"]),
     ("access_log", &["http1", "message", "model"]),
     ("tls", &["model"]),
@@ -49,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "access_log",
             "http1",
+            "http2",
             "log_writer",
             "message",
             "metrics",
@@ -113,6 +115,7 @@ const PURE: &[&str] = &[
     "health",
     "stickiness",
     "http1",
+    "http2",
     "proxy_protocol",
     "access_log",
     "span",
@@ -149,6 +152,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("monoio", &["net"]),
     ("io_uring", &["net"]),
     ("socket2", &["net", "compare", "control", "demo"]),
+    ("h2", &["http2"]),
     ("httparse", &["http1"]),
     ("rustls", &["tls"]),
     ("x509_parser", &["tls"]),
@@ -159,7 +163,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["control", "demo"]),
     ("clap", &["cli", "main"]),
     ("prometheus_client", &["exposition"]),
-    ("tokio", &["client", "compare", "control", "demo", "doctor", "mailbox", "worker"]),
+    ("tokio", &["client", "compare", "control", "demo", "doctor", "mailbox", "proxy", "worker"]),
 ];
 
 /// Longest file, tests not counted.

@@ -22,8 +22,10 @@ use super::start::StartError;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// What is spoken inside HTTPS.
-const HTTP: &[&[u8]] = &[b"http/1.1"];
+/// What is spoken inside HTTPS, the best first.
+const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// The same where HTTP/2 is turned off.
+const HTTP_1: &[&[u8]] = &[b"http/1.1"];
 
 /// What listeners encrypt with.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ pub(super) struct Served {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     listener: String,
-    mode: Mode,
+    protocols: &'static [&'static [u8]],
     tls: Tls,
     /// Its sessions go on although its files have changed.
     tickets: Option<Tickets>,
@@ -87,12 +89,17 @@ fn open_one(wanted: Wanted) -> Result<Served, StartError> {
 fn read(wanted: &Wanted, tickets: Tickets) -> Result<Arc<Server>, String> {
     let certificates = wanted.tls.certificates.iter().map(read_files);
     let certificates = certificates.collect::<Result<_, _>>()?;
-    let protocols = match wanted.mode {
-        Mode::L7 => HTTP,
-        Mode::L4 => &[],
-    };
-    let server = Server::new(certificates, wanted.tls.policy, protocols, tickets);
+    let server = Server::new(certificates, wanted.tls.policy, wanted.protocols, tickets);
     server.map(Arc::new).map_err(|error| error.to_string())
+}
+
+/// What is offered to the clients of `listener`.
+fn protocols(listener: &Listener) -> &'static [&'static [u8]] {
+    match (listener.mode, listener.http.http2) {
+        (Mode::L7, true) => HTTP,
+        (Mode::L7, false) => HTTP_1,
+        (Mode::L4, _) => &[],
+    }
 }
 
 fn read_files(files: &CertificateFiles) -> Result<Named, String> {
@@ -134,8 +141,8 @@ impl Certificates {
             let namesake =
                 self.served.iter().find(|served| served.wanted.listener == listener.name);
             let tickets = namesake.and_then(|served| served.wanted.tickets.clone());
-            let (listener, mode) = (listener.name.clone(), listener.mode);
-            Some(Wanted { listener, mode, tls, tickets })
+            let (listener, protocols) = (listener.name.clone(), protocols(listener));
+            Some(Wanted { listener, protocols, tls, tickets })
         });
         wanted.collect()
     }
@@ -161,7 +168,7 @@ impl Certificates {
     fn find(&self, listener: &Listener) -> Option<&Served> {
         self.served.iter().find(|Served { wanted, .. }| {
             wanted.listener == listener.name
-                && wanted.mode == listener.mode
+                && wanted.protocols == protocols(listener)
                 && Some(&wanted.tls) == listener.tls.as_ref()
         })
     }

@@ -47,6 +47,8 @@ pub enum Keep {
     Framing,
     /// The data alone; trailers are checked and dropped. For HTTP/1.0 clients.
     DataOnly,
+    /// The data alone; the trailers that may be relayed are the [tail](Decoder::tail). For HTTP/2.
+    DataAndTrailers,
 }
 
 /// How far [`Decoder::decode`] came.
@@ -204,7 +206,7 @@ impl Decoder {
             window.take(1, false);
             return Ok(State::LastLf);
         }
-        let relay = self.keep == Keep::Framing;
+        let relay = self.keep != Keep::DataOnly;
         let trailers = self.trailers.get_or_insert_with(|| Box::new(Trailers::new(relay)));
         let taken = trailers.take(&window.bytes[window.read..])?;
         window.take(taken, false);
@@ -216,11 +218,11 @@ impl Decoder {
     /// in this input, or else into the tail.
     fn end(&mut self, window: &mut Window<'_>) -> Tail {
         match (self.keep, &mut self.trailers) {
-            (Keep::DataOnly, _) => Tail::Nothing,
-            (Keep::Framing, Some(trailers)) if trailers.any_relayed() => {
+            (Keep::Framing | Keep::DataAndTrailers, Some(trailers)) if trailers.any_relayed() => {
                 trailers.end();
                 Tail::Trailers
             }
+            (Keep::DataOnly | Keep::DataAndTrailers, _) => Tail::Nothing,
             (Keep::Framing, _) if window.read - window.kept >= LAST_CHUNK.len() => {
                 let end = window.kept + LAST_CHUNK.len();
                 window.bytes[window.kept..end].copy_from_slice(LAST_CHUNK);

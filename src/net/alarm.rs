@@ -141,6 +141,12 @@ impl Alarms {
         self.wake(|deadline| deadline != NEVER);
     }
 
+    /// Whether [`Alarms::cut`] has been called.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.now() == CUT
+    }
+
     /// Ends every wait that depends on one of `tags`, now and until its alarm is tagged anew.
     pub fn cut_tagged(&self, tags: &[Tag]) {
         self.cut_where(|tag| tags.contains(&tag));

@@ -298,7 +298,7 @@ impl Attempt<'_> {
 
     /// Reads some bytes of the response head. Looks now and then whether the client still waits.
     async fn wait_for_target(&self, buffer: Buffer) -> Result<Buffer, ErrorKind> {
-        let alarm = &self.client.alarm;
+        let (alarm, client) = (&self.client.alarm, &self.client.socket);
         let mut read = pin!(self.socket.read(buffer));
         loop {
             // Also before the first wait: what a target says without end comes in time each.
@@ -306,17 +306,21 @@ impl Attempt<'_> {
             if crate::net::TICK.saturating_mul(silence) >= self.group.settings.response_timeout {
                 return Err(ErrorKind::HttpResponseTimeout);
             }
-            if let Some((count, buffer)) = alarm.within(CLIENT_CHECK, read.as_mut()).await {
-                return match count {
-                    Ok(1..) => Ok(buffer),
-                    Ok(0) | Err(_) => Err(ErrorKind::ConnectionTerminated),
-                };
+            let answer = poll_fn(|cx| match client.is_given_up() {
+                true => Poll::Ready(None),
+                false => read.as_mut().poll(cx).map(Some),
+            });
+            match alarm.within(CLIENT_CHECK, answer).await {
+                Some(Some((Ok(1..), buffer))) => return Ok(buffer),
+                Some(Some((Ok(0) | Err(_), _))) => return Err(ErrorKind::ConnectionTerminated),
+                Some(None) => return Err(ErrorKind::ClientClosed),
+                None => {}
             }
             if alarm.is_cut() {
                 return Err(ErrorKind::DeregistrationDelay);
             }
             // A client that has only ended its direction still reads.
-            if self.client.socket.liveness() == Liveness::Broken {
+            if client.liveness() == Liveness::Broken {
                 return Err(ErrorKind::ClientClosed);
             }
         }

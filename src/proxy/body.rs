@@ -78,11 +78,12 @@ impl Pace<'_> {
         }
     }
 
-    /// As [`Pace::wait`], for a write to `to`. Bytes that a slow reader takes out of what the
-    /// kernel holds for it are bytes that move, too, long before there is room to write more.
+    /// As [`Pace::wait`], for a write to a peer that has not taken `left_bytes`. Bytes that a slow
+    /// reader takes out of what the kernel holds for it are bytes that move, too, long before there
+    /// is room to write more.
     pub(super) async fn wait_write<F: Future>(
         &self,
-        to: &Socket,
+        left_bytes: impl Fn() -> usize,
         mut future: Pin<&mut F>,
     ) -> Option<F::Output> {
         let mut untaken = 0;
@@ -97,7 +98,7 @@ impl Pace<'_> {
             if let Some(output) = self.alarm.within(look, future.as_mut()).await {
                 return Some(output);
             }
-            let before = std::mem::replace(&mut untaken, to.untaken());
+            let before = std::mem::replace(&mut untaken, left_bytes());
             if untaken < before {
                 self.note();
             }
@@ -253,7 +254,7 @@ pub(super) async fn write(
     pace: &Pace<'_>,
 ) -> Result<Buffer, Stop> {
     while !buffer.is_empty() {
-        let written = pace.wait_write(to.socket(), pin!(to.write_some(buffer))).await;
+        let written = pace.wait_write(|| to.untaken(), pin!(to.write_some(buffer))).await;
         let (count, rest) = written.ok_or(Stop::ToTimeout)?;
         buffer = rest;
         match count {
@@ -285,7 +286,7 @@ async fn splice_rest(
             Some(Ok(count)) => count,
         };
         let emptied = pin!(pipe.empty(to, count, || pace.note()));
-        let emptied = pace.wait_write(to, emptied).await;
+        let emptied = pace.wait_write(|| to.untaken(), emptied).await;
         emptied.ok_or(Stop::ToTimeout)?.map_err(|_| Stop::To)?;
         record::add(pace.bytes, count);
         *left -= count as u64;

@@ -153,7 +153,7 @@ pub(super) async fn refuse(client: &Client, refused: Refused, local: &Local) {
     }
     let mut page = Buffer::with_room(PLAIN_HTTP.len());
     page.tail().extend_from_slice(PLAIN_HTTP.as_bytes());
-    let socket = client.socket.socket();
+    let Some(socket) = client.socket.socket() else { return };
     if client.alarm.within(REFUSAL_MAX, socket.write(page)).await.is_none() {
         return;
     }

@@ -5,17 +5,17 @@
 //! its socket, its alarm and the state of `serve`.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, Redirect};
-use crate::net::{Alarm, Buffer, Liveness, Socket, Tag};
+use crate::net::{Buffer, Liveness, Tag};
 use crate::routing::Routed;
 use crate::routing::redirect::{self, RedirectParts};
-use crate::snapshot::{ListenerId, ListenerView, OwnedInFlight, Snapshot, TargetId};
+use crate::snapshot::{ListenerView, OwnedInFlight, Snapshot, TargetId};
 
+pub(super) use super::client::Client;
 use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::local::Local;
@@ -24,7 +24,7 @@ use super::read::{NoRequest, read_request};
 use super::record::{self, Record};
 use super::respond::{Own, Page};
 use super::stream::Stream;
-use super::{handshake, headers, sticky, tallies, tunnel};
+use super::{handshake, headers, http2, sticky, tallies, tunnel};
 
 /// How long a connection without a request keeps its buffer: a busy one needs it at once.
 pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
@@ -34,58 +34,6 @@ const _: () = assert!(RELEASE_AFTER.as_millis() >= crate::net::PAUSE_MAX.as_mill
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
 /// Most bytes that such a client may still send.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// A client connection.
-pub(super) struct Client {
-    pub(super) socket: Stream,
-    pub(super) alarm: Alarm,
-    /// The client, as a trusted front names it or as connected.
-    pub(super) peer: SocketAddr,
-    pub(super) listener: ListenerId,
-    /// Tick of the accept.
-    pub(super) opened: u32,
-    /// A random number for it, once somebody has asked; 0 before.
-    number: Cell<u64>,
-    /// Where it is counted.
-    local: Rc<Local>,
-}
-
-impl Client {
-    pub(super) fn new(
-        socket: Socket,
-        peer: SocketAddr,
-        listener: ListenerId,
-        local: &Rc<Local>,
-    ) -> Self {
-        let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
-        let socket = Stream::plain(socket);
-        local.enters(listener);
-        let number = Cell::default();
-        Self { socket, alarm, peer, listener, opened, number, local: local.clone() }
-    }
-
-    /// Whether it is a stream of HTTP/2.
-    pub(super) fn is_http2(&self) -> bool {
-        false
-    }
-
-    /// A number that no other connection has, the same on every call.
-    pub(super) fn number(&self) -> u128 {
-        if self.number.get() == 0 {
-            self.number.set(self.local.random() | 1);
-        }
-        let high = self.number.get();
-        // Spreads the same number once more; the odd factor is that of the golden ratio.
-        let low = (high ^ high >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        u128::from(high) << 64 | u128::from(low)
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.local.leaves(self.listener);
-    }
-}
 
 /// What an exchange works in; kept by the worker from one to the next, so that a steady stream of
 /// requests allocates nothing.
@@ -153,6 +101,9 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             return Box::pin(handshake::refuse(&client, refused, &local)).await;
         }
     }
+    if http2::is_agreed_on(&client) {
+        return Box::pin(http2::serve(client, input, local)).await;
+    }
     loop {
         let (outcome, rest) = Box::pin(exchanges(&client, input, &local)).await;
         match outcome {
@@ -194,7 +145,7 @@ async fn upgraded(client: &Client, early: Buffer, upgrade: Upgrade, local: &Loca
     record::complete(record, client, None, log.as_deref(), local).await;
 }
 
-fn listener_settings<R>(
+pub(super) fn listener_settings<R>(
     client: &Client,
     local: &Local,
     read: impl FnOnce(&Listener) -> R,
@@ -203,7 +154,7 @@ fn listener_settings<R>(
 }
 
 /// How long the connection may wait without a buffer; `None` when its listener is gone.
-fn idle_timeout(client: &Client, local: &Local) -> Option<Duration> {
+pub(super) fn idle_timeout(client: &Client, local: &Local) -> Option<Duration> {
     let idle_timeout = listener_settings(client, local, |settings| settings.idle_timeout)?;
     Some(match local.engine.reads_can_be_given_up() {
         true => idle_timeout.saturating_sub(RELEASE_AFTER),
@@ -225,6 +176,25 @@ async fn exchanges(client: &Client, mut input: Buffer, local: &Local) -> (Outcom
             outcome => break outcome,
         }
     };
+    local.put_scratch(scratch);
+    if let Outcome::Upgraded(_) = outcome {
+        return (outcome, input);
+    }
+    local.buffers.put(input);
+    (outcome, Buffer::default())
+}
+
+/// Serves the one exchange of a stream, or the tunnel that it becomes.
+pub(super) async fn serve_one(client: &Client, local: &Local) {
+    let (outcome, rest) = Box::pin(one(client, local)).await;
+    if let Outcome::Upgraded(upgrade) = outcome {
+        Box::pin(upgraded(client, rest, *upgrade, local)).await;
+    }
+}
+
+async fn one(client: &Client, local: &Local) -> (Outcome, Buffer) {
+    let (mut scratch, mut input) = (local.take_scratch(), Buffer::default());
+    let outcome = exchange(client, local, &mut scratch, &mut input).await;
     local.put_scratch(scratch);
     if let Outcome::Upgraded(_) = outcome {
         return (outcome, input);
@@ -263,13 +233,14 @@ async fn exchange(
 /// Ends our direction and reads until the client ends its own, or takes too long.
 async fn linger(client: &Client, input: &mut Buffer) {
     end(client).await;
+    let Some(socket) = client.socket.socket() else { return };
     let deadline = client.alarm.deadline(LINGER_SILENCE * 4);
     let mut bytes = 0;
     let mut buffer = std::mem::take(input);
     while bytes < LINGER_BYTES_MAX && client.alarm.now() < deadline {
         buffer.clear();
         buffer.reserve(1);
-        match client.alarm.within(LINGER_SILENCE, client.socket.socket().read(buffer)).await {
+        match client.alarm.within(LINGER_SILENCE, socket.read(buffer)).await {
             Some((Ok(count @ 1..), filled)) => {
                 bytes += count;
                 buffer = filled;

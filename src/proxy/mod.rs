@@ -9,6 +9,8 @@
 
 mod attempt;
 mod body;
+mod carried;
+mod client;
 mod connect;
 mod dialect;
 mod error;
@@ -16,6 +18,7 @@ mod forward;
 mod handshake;
 mod headers;
 mod http;
+mod http2;
 mod local;
 mod log;
 mod pool;
@@ -29,6 +32,7 @@ mod stream;
 mod tallies;
 mod tcp;
 mod tunnel;
+mod wire;
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -272,7 +272,7 @@ impl Pump<'_> {
             };
             thin_fills = if count < THIN_BYTES { thin_fills + 1 } else { 0 };
             let emptied = pin!(pipe.empty(to, count, || self.pace.note()));
-            match self.pace.wait_write(to, emptied).await {
+            match self.pace.wait_write(|| to.untaken(), emptied).await {
                 None => return Err(Fault::Silence),
                 Some(Err(_)) => return Err(Fault::To),
                 Some(Ok(())) => {

@@ -48,6 +48,12 @@ pub(in crate::config) struct Listener {
     /// Whether targets are told version and cipher of the client's connection, in
     /// X-Amzn-Tls-Version and X-Amzn-Tls-Cipher-Suite. Mode l7 with tls. Default false.
     pub(in crate::config) x_amzn_tls_version_and_cipher_suite: Key<bool>,
+    /// Whether clients may speak HTTP/2, which is agreed on with ALPN. Mode l7 with tls. Default
+    /// true.
+    pub(in crate::config) http2: Key<bool>,
+    /// Whether clients may speak HTTP/2 without TLS, which their first bytes tell. Mode l7 without
+    /// tls. Default false.
+    pub(in crate::config) h2c: Key<bool>,
     /// What happens to X-Forwarded-For. Mode l7. Default "append".
     pub(in crate::config) xff_header_processing: Key<XffProcessing>,
     /// Whether X-Forwarded-For gets the client's port, too. Mode l7. Default false.

@@ -123,6 +123,8 @@ impl Lowering<'_, '_> {
         for (key, option) in [
             (&file.xff_client_port, &mut options.xff_client_port),
             (&file.x_amzn_tls_version_and_cipher_suite, &mut options.tls_version_and_cipher_suite),
+            (&file.http2, &mut options.http2),
+            (&file.h2c, &mut options.h2c),
             (&file.preserve_host_header, &mut options.preserve_host_header),
             (&file.drop_invalid_header_fields, &mut options.drop_invalid_header_fields),
         ] {
@@ -188,8 +190,11 @@ impl Lowering<'_, '_> {
         }
         if lowered.tls.is_none() {
             let help = "add `tls`, or remove the key";
-            let key = at(&file.x_amzn_tls_version_and_cipher_suite);
-            self.without_effect("a listener without `tls`", help, [key]);
+            let keys = [at(&file.x_amzn_tls_version_and_cipher_suite), at(&file.http2)];
+            self.without_effect("a listener without `tls`", help, keys);
+        } else {
+            let help = "remove the key; `http2` is what decides there";
+            self.without_effect("a listener with `tls`", help, [at(&file.h2c)]);
         }
         if lowered.mode == Mode::L7 {
             let help = "on l7, X-Forwarded-For carries the client's address; PROXY headers need l4";
@@ -218,6 +223,8 @@ impl Lowering<'_, '_> {
                 at(&file.client_keep_alive),
                 at(&file.xff_header_processing),
                 at(&file.x_amzn_tls_version_and_cipher_suite),
+                at(&file.http2),
+                at(&file.h2c),
                 at(&file.xff_client_port),
                 at(&file.preserve_host_header),
                 at(&file.drop_invalid_header_fields),

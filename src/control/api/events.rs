@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::sse;
 use axum::response::{IntoResponse, Response, Sse};
 use futures_util::stream;
@@ -36,7 +37,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn events(State(api): State<Api>) -> Result<Response, Problem> {
     let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::request(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::SERVICE_UNAVAILABLE,
             format!("there are {EVENT_STREAMS_MAX} event streams already"),
             "close one",
         )

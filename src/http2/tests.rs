@@ -1,0 +1,1 @@
+//! Heads, to and from HTTP/1.1.
