@@ -190,6 +190,7 @@ async fn serve(local: Rc<Local>, mut inbox: OpenInbox, acceptors: Acceptors, pee
         }
     }
     local.pools.clear();
+    local.lines.clear();
     local.alarms.cut();
     net::sleep(CUT_GRACE).await;
     local.pens.close();
@@ -215,6 +216,7 @@ async fn sweep(local: Rc<Local>, beat: Arc<Counter>) {
         net::sleep(SWEEP).await;
         beat.add(1);
         local.pools.sweep(local.alarms.now());
+        local.lines.sweep(local.alarms.now());
         local.trim();
         local.show_stock();
         net::limits::give_memory_back();

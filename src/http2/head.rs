@@ -175,13 +175,13 @@ fn cookies(fields: &HeaderMap, out: &mut Vec<u8>) {
     }
 }
 
-fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }
 }
 
-fn check(value: &HeaderValue) -> Result<(), Malformed> {
+pub(super) fn check(value: &HeaderValue) -> Result<(), Malformed> {
     let bytes = value.as_bytes();
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let may_stand = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
@@ -192,13 +192,13 @@ fn check(value: &HeaderValue) -> Result<(), Malformed> {
 }
 
 /// Whether a field says something of one connection (RFC 9113 §8.2.2).
-fn is_of_connection(name: &HeaderName) -> bool {
+pub(super) fn is_of_connection(name: &HeaderName) -> bool {
     const NAMES: [HeaderName; 3] = [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE];
     NAMES.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 /// What a length says; `None` where it is none, which `http1` refuses.
-fn length(value: &HeaderValue) -> Option<Framing> {
+pub(super) fn length(value: &HeaderValue) -> Option<Framing> {
     Some(Framing::Length(value.to_str().ok()?.parse().ok()?))
 }
 
@@ -267,7 +267,7 @@ pub(super) fn trailers(section: &Bytes) -> Result<Option<HeaderMap>, Malformed> 
 
 /// Reads the lines from `at` to the empty one. Fields about the connection are left out; what they
 /// say of the body is returned.
-fn read_fields(
+pub(super) fn read_fields(
     head: &Bytes,
     mut at: usize,
     fields: &mut HeaderMap,

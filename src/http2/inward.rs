@@ -1,11 +1,14 @@
 //! A stream on its way in: frames of the peer, read as HTTP/1.1 bytes.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::RecvStream;
 
+use super::asking::Answer;
 use super::head::{self, Framing};
 use super::io_error;
 use crate::http1::chunked;
@@ -20,12 +23,16 @@ pub struct Inward {
     data: Bytes,
     framing: Framing,
     state: State,
-    body: RecvStream,
+    /// Where the head has come.
+    body: Option<RecvStream>,
+    /// Where it has not.
+    answer: Option<Rc<RefCell<Answer>>>,
 }
 
 /// What comes next from the peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
+    Head,
     Data,
     Trailers,
     Ended,
@@ -35,7 +42,15 @@ impl Inward {
     /// `head`, and then `body`, framed as the head says.
     pub(super) fn new(head: Vec<u8>, framing: Framing, body: RecvStream) -> Self {
         let state = if framing == Framing::None { State::Ended } else { State::Data };
-        Self { staged: head, at: 0, data: Bytes::new(), framing, state, body }
+        let (data, body) = (Bytes::new(), Some(body));
+        Self { staged: head, at: 0, data, framing, state, body, answer: None }
+    }
+
+    /// The answer of a target, once there is one.
+    pub(super) fn awaited(answer: Rc<RefCell<Answer>>) -> Self {
+        let (data, framing, state) = (Bytes::new(), Framing::None, State::Head);
+        let answer = Some(answer);
+        Self { staged: Vec::new(), at: 0, data, framing, state, body: None, answer }
     }
 
     /// Appends at most `room` bytes to `out`, which is how many; 0 at the end, or where there is no
@@ -61,9 +76,11 @@ impl Inward {
                 other => break other,
             }
         };
-        if released > 0 {
+        if released > 0
+            && let Some(body) = &mut self.body
+        {
             // It fails where the stream is gone, which the next read tells.
-            let _ = self.body.flow_control().release_capacity(released);
+            let _ = body.flow_control().release_capacity(released);
         }
         match polled {
             // What has come is handed over first.
@@ -126,8 +143,21 @@ impl Inward {
         if self.has_bytes() {
             return Poll::Ready(Ok(true));
         }
+        if let Some(answer) = &self.answer {
+            self.staged.clear();
+            self.at = 0;
+            let answered = ready!(answer.borrow_mut().poll(cx, &mut self.staged));
+            self.answer = None;
+            let (framing, body) = answered?;
+            (self.framing, self.body) = (framing, Some(body));
+            self.state = if framing == Framing::None { State::Ended } else { State::Data };
+            return Poll::Ready(Ok(true));
+        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
         while self.state == State::Data {
-            match ready!(self.body.poll_data(cx)) {
+            match ready!(body.poll_data(cx)) {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     if self.framing == Framing::Chunked {
@@ -142,7 +172,7 @@ impl Inward {
             }
         }
         if self.state == State::Trailers {
-            let trailers = ready!(self.body.poll_trailers(cx)).map_err(io_error)?;
+            let trailers = ready!(body.poll_trailers(cx)).map_err(io_error)?;
             self.state = State::Ended;
             if self.framing == Framing::Chunked {
                 self.stage(&[]);

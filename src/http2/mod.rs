@@ -9,6 +9,7 @@
 //! is a place where requests could be smuggled, so every byte of a head is checked here, although
 //! `h2` checks most of them, and once more by `http1`, which reads what is written here.
 
+mod asking;
 mod census;
 mod head;
 mod inward;
@@ -19,6 +20,10 @@ mod tests;
 
 use bytes::Bytes;
 
+pub use asking::{
+    Caller, Calling, TARGET_STREAM_WINDOW_BYTES, TARGET_STREAMS_MAX, TARGET_WINDOW_BYTES, ask,
+    calling, is_unprocessed,
+};
 pub use census::Census;
 pub use head::{Framing, Malformed};
 pub use inward::Inward;
@@ -89,6 +94,12 @@ pub fn serve((request, mut respond): Incoming) -> Result<(Inward, Outward), Malf
             Err(malformed)
         }
     }
+}
+
+/// A question whether the peer is there.
+#[must_use]
+pub fn ping() -> h2::Ping {
+    h2::Ping::opaque()
 }
 
 /// `error` as one of reading and writing.

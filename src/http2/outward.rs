@@ -8,6 +8,7 @@ use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 
+use super::asking::Asking;
 use super::head::{self, Framing, Malformed};
 use super::io_error;
 use crate::http1::chunked::{Decoder, Keep};
@@ -33,6 +34,8 @@ pub struct Outward {
 }
 
 enum State {
+    /// A request is to be written.
+    Asking(Asking),
     /// A response is to be written.
     Head { respond: SendResponse<Bytes>, is_head: bool },
     /// Its head has been sent.
@@ -48,11 +51,32 @@ enum Rest {
     Raw,
 }
 
+impl Rest {
+    /// That of a body that is framed so; `None` where there is none.
+    fn of(framing: Framing) -> Option<Self> {
+        match framing {
+            Framing::None | Framing::Length(0) => None,
+            Framing::Length(bytes) => Some(Self::Length(bytes)),
+            Framing::Chunked => Some(Self::Chunked(Decoder::new(Keep::DataAndTrailers))),
+            Framing::Raw => Some(Self::Raw),
+        }
+    }
+}
+
 impl Outward {
     /// The response to a request; `is_head`: to a HEAD.
     pub(super) fn respond(respond: SendResponse<Bytes>, is_head: bool) -> Self {
+        Self::new(State::Head { respond, is_head })
+    }
+
+    /// A request.
+    pub(super) fn ask(asking: Asking) -> Self {
+        Self::new(State::Asking(asking))
+    }
+
+    fn new(state: State) -> Self {
         Self {
-            state: State::Head { respond, is_head },
+            state,
             head: Vec::new(),
             pending: Bytes::new(),
             last: false,
@@ -117,7 +141,7 @@ impl Outward {
         match &mut self.state {
             State::Head { respond, .. } => respond.send_reset(reason),
             State::Body { stream, .. } => stream.send_reset(reason),
-            State::Ended => {}
+            State::Asking(_) | State::Ended => {}
         }
         self.state = State::Ended;
     }
@@ -128,13 +152,19 @@ impl Outward {
         match &mut self.state {
             State::Head { respond, .. } => respond.poll_reset(cx).map(|_| ()),
             State::Body { stream, .. } => stream.poll_reset(cx).map(|_| ()),
-            State::Ended => Poll::Pending,
+            State::Asking(_) | State::Ended => Poll::Pending,
         }
     }
 
     /// Reads what is taken of `bytes`, and returns how much that is.
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut at = 0;
+        if let State::Asking(_) = self.state {
+            match self.take_request(bytes)? {
+                Some(end) => at = end,
+                None => return Ok(bytes.len()),
+            }
+        }
         while let State::Head { respond, is_head } = &mut self.state {
             let held = self.head.len();
             self.head.extend_from_slice(&bytes[at..]);
@@ -152,12 +182,7 @@ impl Outward {
                 }
                 continue;
             }
-            let rest = match responding.framing {
-                Framing::None => None,
-                Framing::Length(bytes) => Some(Rest::Length(bytes)),
-                Framing::Chunked => Some(Rest::Chunked(Decoder::new(Keep::DataAndTrailers))),
-                Framing::Raw => Some(Rest::Raw),
-            };
+            let rest = Rest::of(responding.framing);
             let sent = respond.send_response(responding.response, rest.is_none());
             let stream = sent.map_err(io_error)?;
             self.state = match rest {
@@ -168,6 +193,23 @@ impl Outward {
         let rest = &bytes[at..];
         self.take_body(&rest[..rest.len().min(STEP_BYTES)])?;
         Ok(at + rest.len().min(STEP_BYTES))
+    }
+
+    /// Reads the head of a request; returns how many bytes of `bytes` belong to it, `None` while it
+    /// is not whole.
+    fn take_request(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let held = self.head.len();
+        self.head.extend_from_slice(bytes);
+        let Some(end) = head::end(&self.head).map_err(wrong)? else { return Ok(None) };
+        self.head.truncate(end);
+        let head = Bytes::from(std::mem::take(&mut self.head));
+        if let State::Asking(asking) = std::mem::replace(&mut self.state, State::Ended) {
+            let (stream, framing) = asking.send(&head)?;
+            if let Some(rest) = Rest::of(framing) {
+                self.state = State::Body { stream, rest };
+            }
+        }
+        Ok(Some(end - held))
     }
 
     fn take_body(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::http1::{Parsed, parse_response};
+use crate::http2;
 use crate::message::{Method, ResponseHead, Version};
 use crate::net::{BODY_BUFFER_BYTES, Buffer, HEAD_BUFFER_BYTES, Liveness};
 use crate::snapshot::{GroupView, TargetView};
 
-use super::body::{Body, Pace, Stop, relay, write};
+use super::body::{self, Body, Pace, Stop, relay, write};
 use super::error::ErrorKind;
 use super::headers::{self, Persistence, Shown};
 use super::http::Client;
@@ -25,6 +26,10 @@ use super::stream::Stream;
 /// needs no response any more.
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
+/// Bytes of a request that are kept after they were sent over a stream, in case that the target says
+/// that it has not looked at them.
+const KEPT_BYTES_MAX: usize = BODY_BUFFER_BYTES;
+
 /// A request as it is sent, the same to each target that is tried.
 pub(super) struct Outgoing {
     /// Head, and what of the body had come with it.
@@ -33,6 +38,8 @@ pub(super) struct Outgoing {
     pub(super) len: usize,
     /// The rest of the body, which goes from socket to socket.
     pub(super) body: Body,
+    /// Whether `bytes` hold everything that has come so far, so that it can be sent again.
+    pub(super) is_kept: bool,
 }
 
 impl Outgoing {
@@ -40,6 +47,15 @@ impl Outgoing {
     /// in between.
     pub(super) fn rewind(&mut self) {
         self.bytes.rewind(self.len - self.bytes.len());
+    }
+
+    /// Keeps `more` of the body, which goes out by itself, as long as that is little.
+    fn keep(&mut self, more: &[u8]) {
+        self.is_kept &= self.len + more.len() <= KEPT_BYTES_MAX;
+        if self.is_kept {
+            self.bytes.tail().extend_from_slice(more);
+            self.len += more.len();
+        }
     }
 }
 
@@ -75,6 +91,11 @@ impl Failure {
     /// A failure before anything was sent to the target.
     pub(super) fn early(kind: ErrorKind) -> Self {
         Self { kind, begun: None, answered: false }
+    }
+
+    /// Whether the target said that it has not looked at the request.
+    pub(super) fn is_unprocessed(&self) -> bool {
+        self.kind == ErrorKind::StreamRefused && !self.answered
     }
 
     /// Whether the target closed before it answered.
@@ -128,18 +149,37 @@ impl Attempt<'_> {
         }
         // Boxed, as is all that most requests do without: what a request in flight holds is walked
         // through again and again.
-        Box::pin(self.exchange_bodies(&mut outgoing.body, rest, response, head)).await
+        Box::pin(self.exchange_bodies(outgoing, rest, response, head)).await
+    }
+
+    /// As [`Attempt::run`], until the client gives its stream up.
+    pub(super) async fn run_unless_given_up(
+        &self,
+        outgoing: &mut Outgoing,
+        rest: &mut Vec<u8>,
+        response: &mut ResponseHead,
+        head: &mut Vec<u8>,
+    ) -> Result<Reply, Failure> {
+        let mut running = pin!(self.run(outgoing, rest, response, head));
+        poll_fn(|cx| match self.client.socket.is_given_up() {
+            true => {
+                let (kind, begun) = (ErrorKind::ClientClosed, self.begun.get());
+                Poll::Ready(Err(Failure { kind, begun, answered: true }))
+            }
+            false => running.as_mut().poll(cx),
+        })
+        .await
     }
 
     /// Sends the rest of the request while the response is awaited and relayed.
     async fn exchange_bodies(
         &self,
-        body: &mut Body,
+        outgoing: &mut Outgoing,
         rest: &mut Vec<u8>,
         response: &mut ResponseHead,
         head: &mut Vec<u8>,
     ) -> Result<Reply, Failure> {
-        let mut upload = pin!(self.upload(body, rest));
+        let mut upload = pin!(self.upload(outgoing, rest));
         let mut reply = pin!(self.reply(response, head));
         let mut uploading = true;
         poll_fn(|cx| {
@@ -157,13 +197,12 @@ impl Attempt<'_> {
 
     /// Sends the rest of the request body. A target that stops reading is no error here: it may
     /// have answered already.
-    async fn upload(&self, body: &mut Body, rest: &mut Vec<u8>) -> Result<(), ErrorKind> {
-        let pace = Pace { bytes: &self.record.received, ..self.pace() };
-        let buffer = self.local.buffers.body();
-        let (from, to) = (&self.client.socket, self.socket);
-        match relay(from, to, body, buffer, rest, pace, self.local).await {
-            Ok(buffer) => {
-                self.local.buffers.put(buffer);
+    async fn upload(&self, outgoing: &mut Outgoing, rest: &mut Vec<u8>) -> Result<(), ErrorKind> {
+        // Of a stream among others, a read that is given up loses nothing.
+        let keeps = self.socket.as_carried().is_some() && self.client.is_http2();
+        outgoing.is_kept &= keeps;
+        match self.upload_rest(outgoing, rest).await {
+            Ok(()) => {
                 self.whole.set(true);
                 Ok(())
             }
@@ -171,6 +210,20 @@ impl Attempt<'_> {
             Err(Stop::From | Stop::Framing) => Err(ErrorKind::HttpRequestError),
             Err(Stop::FromTimeout) => Err(ErrorKind::HttpRequestTimeout),
         }
+    }
+
+    async fn upload_rest(&self, outgoing: &mut Outgoing, rest: &mut Vec<u8>) -> Result<(), Stop> {
+        let pace = Pace { bytes: &self.record.received, ..self.pace() };
+        let (from, to) = (&self.client.socket, self.socket);
+        let mut buffer = self.local.buffers.body();
+        while outgoing.is_kept && !outgoing.body.is_done() {
+            buffer = body::read(from, &mut outgoing.body, buffer, rest, &pace).await?;
+            outgoing.keep(buffer.filled());
+            buffer = write(to, buffer, &pace).await?;
+        }
+        buffer = relay(from, to, &mut outgoing.body, buffer, rest, pace, self.local).await?;
+        self.local.buffers.put(buffer);
+        Ok(())
     }
 
     /// Reads the response and relays it.
@@ -312,6 +365,9 @@ impl Attempt<'_> {
             });
             match alarm.within(CLIENT_CHECK, answer).await {
                 Some(Some((Ok(1..), buffer))) => return Ok(buffer),
+                Some(Some((Err(error), _))) if http2::is_unprocessed(&error) => {
+                    return Err(ErrorKind::StreamRefused);
+                }
                 Some(Some((Ok(0) | Err(_), _))) => return Err(ErrorKind::ConnectionTerminated),
                 Some(None) => return Err(ErrorKind::ClientClosed),
                 None => {}
@@ -372,7 +428,8 @@ mod tests {
         for sent in 0..=7 {
             let mut bytes = Buffer::with_room(16);
             bytes.tail().extend_from_slice(b"request");
-            let mut outgoing = Outgoing { len: bytes.len(), bytes, body: Body::Done };
+            let (len, body, is_kept) = (bytes.len(), Body::Done, true);
+            let mut outgoing = Outgoing { len, bytes, body, is_kept };
             outgoing.bytes.consume(sent);
             outgoing.rewind();
             assert_eq!(outgoing.bytes.filled(), b"request", "{sent}");

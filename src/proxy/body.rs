@@ -247,6 +247,25 @@ pub(super) async fn relay(
     Ok(buffer)
 }
 
+/// Reads some bytes of `body` into `buffer`, in the form in which they are sent on.
+pub(super) async fn read(
+    from: &Stream,
+    body: &mut Body,
+    mut buffer: Buffer,
+    rest: &mut Vec<u8>,
+    pace: &Pace<'_>,
+) -> Result<Buffer, Stop> {
+    buffer.clear();
+    let read = pace.wait(pin!(from.read(buffer))).await;
+    let (count, mut buffer) = read.ok_or(Stop::FromTimeout)?;
+    match count {
+        Ok(0) => body.end(&mut buffer)?,
+        Ok(_) => body.take(&mut buffer, rest)?,
+        Err(_) => return Err(Stop::From),
+    }
+    Ok(buffer)
+}
+
 /// Writes all of `buffer`, however slowly it goes.
 pub(super) async fn write(
     to: &Stream,

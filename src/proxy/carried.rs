@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use crate::http2::{Inward, Outward, Reason};
 use crate::net::{Buffer, Liveness};
 
+use super::lines::Using;
 use super::stream::Stream;
 use super::wire::Wire;
 
@@ -18,13 +19,22 @@ pub(super) struct Carried {
     outward: RefCell<Outward>,
     given_up: Cell<bool>,
     wire: Wire,
+    /// Its share of a connection to a target; a stream of a client has none.
+    using: Option<Using>,
 }
 
 impl Carried {
     /// A stream of the connection on `wire`.
     pub(super) fn new(inward: Inward, outward: Outward, wire: &Wire) -> Self {
         let (inward, outward) = (RefCell::new(inward), RefCell::new(outward));
-        Self { inward, outward, given_up: Cell::new(false), wire: wire.clone() }
+        Self { inward, outward, given_up: Cell::new(false), wire: wire.clone(), using: None }
+    }
+
+    /// A stream to a target, on the connection on `wire`.
+    pub(super) fn asking(inward: Inward, outward: Outward, wire: &Wire, using: Using) -> Self {
+        let mut carried = Self::new(inward, outward, wire);
+        carried.using = Some(using);
+        carried
     }
 
     /// The connection that carries it.
@@ -47,6 +57,9 @@ impl Carried {
     pub(super) async fn read(&self, mut buffer: Buffer) -> (io::Result<usize>, Buffer) {
         let room = buffer.room();
         let count = poll_fn(|cx| self.inward.borrow_mut().poll_read(cx, room, buffer.tail())).await;
+        if let (Some(using), Ok(1..)) = (&self.using, &count) {
+            using.note();
+        }
         (count, buffer)
     }
 
@@ -90,7 +103,11 @@ impl Carried {
     }
 
     pub(super) fn untaken(&self) -> usize {
-        self.wire.untaken()
+        // What other streams send says nothing of this one; what it sends is told step by step.
+        match self.using {
+            Some(_) => 0,
+            None => self.wire.untaken(),
+        }
     }
 
     /// Ends our direction; a response that is not whole is cut.
@@ -105,7 +122,8 @@ impl Carried {
 impl Drop for Carried {
     fn drop(&mut self) {
         let outward = self.outward.get_mut();
-        if outward.is_begun() && !self.given_up.get() {
+        // A request that is given up is cancelled by `h2`.
+        if self.using.is_none() && outward.is_begun() && !self.given_up.get() {
             outward.reset(Reason::INTERNAL_ERROR);
         }
     }

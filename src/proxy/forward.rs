@@ -15,6 +15,7 @@ use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::headers::{self, Arrival, Shown};
 use super::http::{Exchange, Outcome, Scratch, Upgrade};
+use super::lines;
 use super::record;
 use super::respond::Own;
 use super::sticky::{Binding, ForwardBinding};
@@ -136,7 +137,8 @@ impl Exchange<'_> {
         let out = bytes.tail();
         headers::request(&self.request(), &arrival, out)?;
         self.scratch.record.traced(arrival.traced.get().of(out));
-        Ok(Outgoing { len: bytes.len(), bytes, body: Body::of_request(self.scratch.request.body) })
+        let body = Body::of_request(self.scratch.request.body);
+        Ok(Outgoing { len: bytes.len(), bytes, body, is_kept: true })
     }
 
     /// Moves what of the body has come with the head behind the head that is sent.
@@ -192,7 +194,10 @@ impl Exchange<'_> {
             self.client.alarm.tag(super::tag(target.id));
             let alarm = &self.client.alarm;
             let fresh = again.is_begun();
-            let connected = connect::connect(group, target, fresh, alarm, self.local).await;
+            let connected = match group.settings.protocol_version.is_http2() {
+                false => connect::connect(group, target, fresh, alarm, self.local).await,
+                true => Box::pin(lines::call(group, target, alarm, &self.client.local)).await,
+            };
             if let Ok((_, false)) = connected {
                 self.scratch.record.connects();
             }
@@ -209,6 +214,9 @@ impl Exchange<'_> {
             };
             failure = match self.attempt(group, target, binding, socket, asked, outgoing).await {
                 Err(closed) if repeatable && closed.is_early_end() => closed,
+                Err(refused) if may_retry && outgoing.is_kept && refused.is_unprocessed() => {
+                    refused
+                }
                 result => return result,
             };
             match again.next(reused) {
@@ -250,7 +258,10 @@ impl Exchange<'_> {
             begun: Cell::new(None),
             record: &*record,
         };
-        let reply = attempt.run(outgoing, rest, response, head).await;
+        let reply = match self.client.is_http2() {
+            false => attempt.run(outgoing, rest, response, head).await,
+            true => Box::pin(attempt.run_unless_given_up(outgoing, rest, response, head)).await,
+        };
         let reply = match reply {
             Err(failure) if self.client.alarm.is_cut() => {
                 let kind = ErrorKind::DeregistrationDelay;

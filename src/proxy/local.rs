@@ -15,6 +15,7 @@ use crate::snapshot::{GroupId, ListenerId, Snapshot};
 
 use super::handshake::Handshakes;
 use super::http::Scratch;
+use super::lines::Lines;
 use super::pool::{Pools, Share};
 use super::respond::DateLine;
 use super::spans::Spans;
@@ -42,6 +43,8 @@ pub struct Local {
     pub pipes: Pipes,
     /// Unused connections to targets.
     pub pools: Pools,
+    /// Connections to targets that carry many requests each.
+    pub lines: Lines,
     /// Lines of access logs on their way.
     pub pens: Pens,
     /// What has happened.
@@ -97,6 +100,7 @@ impl Local {
             buffers: Buffers::default(),
             pipes: Pipes::default(),
             pools: Pools::new(share),
+            lines: Lines::default(),
             pens,
             counters,
             engine,
@@ -123,6 +127,7 @@ impl Local {
     /// that are gone.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.retain_targets_of(&snapshot);
+        self.lines.retain_targets_of(&snapshot);
         self.tallies.borrow_mut().adopt(&snapshot);
         *self.snapshot.borrow_mut() = Rc::new(Held(snapshot));
     }

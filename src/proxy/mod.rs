@@ -19,6 +19,7 @@ mod handshake;
 mod headers;
 mod http;
 mod http2;
+mod lines;
 mod local;
 mod log;
 mod pool;

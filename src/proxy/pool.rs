@@ -165,7 +165,7 @@ impl Pools {
     }
 }
 
-fn ticks(duration: Duration) -> u32 {
+pub(super) fn ticks(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX)
 }
 

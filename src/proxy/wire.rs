@@ -35,6 +35,8 @@ struct Shared {
     /// What the peer sends; where it is a client.
     census: RefCell<Option<Census>>,
     flooded: Cell<bool>,
+    /// Whether the peer has sent anything.
+    heard: Cell<bool>,
     /// Whether nothing has come for a while, so that no buffer waits for it.
     rests: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl Wire {
             writing: RefCell::default(),
             census: RefCell::new(census),
             flooded: Cell::new(!calm),
+            heard: Cell::new(false),
             rests: Cell::new(false),
         }))
     }
@@ -88,6 +91,11 @@ impl Wire {
     /// Whether the peer sends what nobody needs. Nothing more is read from it.
     pub(super) fn is_flooded(&self) -> bool {
         self.0.flooded.get()
+    }
+
+    /// Whether the peer has sent anything that was read.
+    pub(super) fn has_heard(&self) -> bool {
+        self.0.heard.get()
     }
 
     /// Notes that a response was sent.
@@ -229,6 +237,7 @@ impl AsyncRead for Wire {
         let mut reading = self.0.reading.borrow_mut();
         let Reading::Idle(bytes) = &mut *reading else { return Poll::Pending };
         let count = bytes.len().min(into.remaining());
+        self.0.heard.set(true);
         into.put_slice(&bytes.filled()[..count]);
         bytes.consume(count);
         if bytes.is_empty() {
