@@ -249,7 +249,8 @@ fn access_log_tells_calls_from_other_requests() {
     let text = lines();
     let types: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(types, ["grpcs", "h2"], "{text}");
-    assert!(text.contains("\"POST https://a.example:443/a.B/C HTTP/2.0\""), "{text}");
+    let port = balancer.port();
+    assert!(text.contains(&format!("\"POST https://a.example:{port}/a.B/C HTTP/2.0\"")), "{text}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn code_of_grpc_flips_a_target() {
                  interval = \"200ms\", timeout = \"180ms\", healthy_threshold = 1, \
                  unhealthy_threshold = 1 }";
     let balancer = to("GRPC", &[target.address()]).home(check).start();
-    balancer.wait_log(&["healthy"]);
+    balancer.wait_log(&["target health", "to=healthy"]);
     code.store(14, SeqCst);
-    balancer.wait_log(&["unhealthy", "[14]"]);
+    balancer.wait_log(&["to=unhealthy", "Target.ResponseCodeMismatch"]);
 }
