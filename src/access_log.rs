@@ -241,20 +241,21 @@ impl Protocol {
             Self::Wss => "wss",
         }
     }
-
-    /// The scheme of a URL; a WebSocket begins as a request for one like any other.
-    fn scheme(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Http | Self::Ws => "http",
-            Self::Https | Self::H2 | Self::Grpcs | Self::Wss => "https",
-        }
-    }
 }
 
 impl Entry<'_> {
     fn is_l4(&self) -> bool {
         self.listener.mode == Mode::L4
+    }
+
+    /// The scheme of a URL; a WebSocket begins as a request for one like any other.
+    fn scheme(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::H2 | Protocol::Grpcs if self.tls.is_none() => "http",
+            Protocol::Http | Protocol::Ws => "http",
+            Protocol::Https | Protocol::H2 | Protocol::Grpcs | Protocol::Wss => "https",
+        }
     }
 }
 

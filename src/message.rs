@@ -143,6 +143,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2, of which only logs know: inside it has the form of HTTP/1.1.
+    Http2,
 }
 
 /// Request methods that we treat in some way.

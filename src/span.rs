@@ -45,8 +45,8 @@ pub struct Span {
     pub path: String,
     /// Host and port that it asked for.
     pub authority: String,
-    /// Whether it was HTTP/1.0.
-    pub is_http10: bool,
+    /// HTTP version: `1.0`, `1.1`, `2`.
+    pub version: &'static str,
     /// User-Agent.
     pub user_agent: String,
     /// X-Amzn-Trace-Id, by which the access log knows it.

@@ -257,7 +257,7 @@ pub(super) fn request_line(entry: &Entry<'_>, out: &mut Vec<u8>) {
         }
         None => {
             out.extend_from_slice(b"- ");
-            out.extend_from_slice(entry.protocol.scheme().as_bytes());
+            out.extend_from_slice(entry.scheme().as_bytes());
             out.extend_from_slice(b"://");
             host(entry.local, out);
             out.push(b':');
@@ -269,7 +269,7 @@ pub(super) fn request_line(entry: &Entry<'_>, out: &mut Vec<u8>) {
 }
 
 fn url(entry: &Entry<'_>, request: &Asked<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(entry.protocol.scheme().as_bytes());
+    out.extend_from_slice(entry.scheme().as_bytes());
     out.extend_from_slice(b"://");
     let (name, port) = split_port(request.authority);
     match name {
@@ -289,5 +289,6 @@ pub(super) fn version(version: Version) -> &'static str {
     match version {
         Version::Http10 => "HTTP/1.0",
         Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2.0",
     }
 }

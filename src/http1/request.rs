@@ -247,7 +247,7 @@ fn read_fields(
     head.body = request_body(head, length, coding)?;
     read_host(bytes, host, head)?;
     head.persistent = match head.version {
-        Version::Http11 => !connection.close,
+        Version::Http11 | Version::Http2 => !connection.close,
         Version::Http10 => connection.keep_alive && !connection.close,
     };
     head.expects_continue &= head.version == Version::Http11 && head.body != BodyLength::None;

@@ -89,7 +89,7 @@ fn read_fields(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<
     let announces_none = matches!(head.status, 100..=199 | 204)
         && (coding.is_some() || length.is_some_and(|length| length > 0));
     head.persistent = match head.version {
-        Version::Http11 => !connection.close,
+        Version::Http11 | Version::Http2 => !connection.close,
         Version::Http10 => connection.keep_alive && !connection.close,
     } && head.body != BodyLength::UntilClose
         && !announces_none;

@@ -50,6 +50,11 @@ impl Carried {
         }
     }
 
+    /// Whether everything was said to a peer that still speaks.
+    pub(super) fn is_answered_early(&self) -> bool {
+        self.outward.borrow().is_ended() && !self.inward.borrow().is_ended()
+    }
+
     pub(super) fn is_given_up(&self) -> bool {
         self.given_up.get()
     }

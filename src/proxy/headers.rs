@@ -313,8 +313,8 @@ pub(super) enum Shown {
 pub(super) fn shown(response: &ResponseHead, version: Version) -> Shown {
     match (response.body, version) {
         (BodyLength::None | BodyLength::Known(_), _) => Shown::Length,
-        (BodyLength::Chunked | BodyLength::UntilClose, Version::Http11) => Shown::Chunked,
         (BodyLength::Chunked | BodyLength::UntilClose, Version::Http10) => Shown::Close,
+        (BodyLength::Chunked | BodyLength::UntilClose, _) => Shown::Chunked,
     }
 }
 
@@ -359,7 +359,7 @@ pub(super) fn response(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     match persistence {
-        Persistence::Keep(Version::Http11) => {}
+        Persistence::Keep(Version::Http11 | Version::Http2) => {}
         Persistence::Keep(Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
         Persistence::Upgrade => {

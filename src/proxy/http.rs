@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::message::{BodyLength, Method, Request, RequestHead, ResponseHead};
 use crate::model::{Action, Listener, Redirect};
-use crate::net::{Buffer, Liveness, Tag};
+use crate::net::{Alarm, Buffer, Liveness, Tag};
 use crate::routing::Routed;
 use crate::routing::redirect::{self, RedirectParts};
 use crate::snapshot::{ListenerView, OwnedInFlight, Snapshot, TargetId};
@@ -18,6 +18,7 @@ use crate::snapshot::{ListenerView, OwnedInFlight, Snapshot, TargetId};
 pub(super) use super::client::Client;
 use super::dialect::Dialect;
 use super::error::ErrorKind;
+use super::http2::Spoken;
 use super::local::Local;
 use super::proxied;
 use super::read::{NoRequest, read_request};
@@ -31,9 +32,9 @@ pub(super) const RELEASE_AFTER: Duration = Duration::from_secs(1);
 const _: () = assert!(RELEASE_AFTER.as_millis() >= crate::net::PAUSE_MAX.as_millis());
 /// Longest silence of a client that should close after us, and longest time for it in all. Closing
 /// at once would reset the connection and may destroy our response on its way.
-const LINGER_SILENCE: Duration = Duration::from_secs(2);
+pub(super) const LINGER_SILENCE: Duration = Duration::from_secs(2);
 /// Most bytes that such a client may still send.
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What an exchange works in; kept by the worker from one to the next, so that a steady stream of
 /// requests allocates nothing.
@@ -101,8 +102,14 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             return Box::pin(handshake::refuse(&client, refused, &local)).await;
         }
     }
-    if http2::is_agreed_on(&client) {
-        return Box::pin(http2::serve(client, input, local)).await;
+    match http2::is_spoken(&client, &local) {
+        Spoken::No => {}
+        Spoken::Agreed => return Box::pin(http2::serve(client, input, local)).await,
+        Spoken::Perhaps => match Box::pin(http2::tell(&client, input, &local)).await {
+            Some((true, early)) => return Box::pin(http2::serve(client, early, local)).await,
+            Some((false, early)) => input = early,
+            None => return,
+        },
     }
     loop {
         let (outcome, rest) = Box::pin(exchanges(&client, input, &local)).await;
@@ -122,14 +129,14 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
         input = Buffer::default();
     }
     if client.socket.owes_an_end() {
-        Box::pin(end(&client)).await;
+        Box::pin(end(&client.socket, &client.alarm)).await;
     }
 }
 
 /// Ends our direction, so that a client that reads knows that it has everything.
-async fn end(client: &Client) {
-    client.alarm.tag(Tag::NONE);
-    client.alarm.within(LINGER_SILENCE, client.socket.end()).await;
+async fn end(stream: &Stream, alarm: &Alarm) {
+    alarm.tag(Tag::NONE);
+    alarm.within(LINGER_SILENCE, stream.end()).await;
 }
 
 /// Moves bytes both ways until the WebSocket ends. The snapshot of its request is gone by now.
@@ -170,7 +177,7 @@ async fn exchanges(client: &Client, mut input: Buffer, local: &Local) -> (Outcom
         match exchange(client, local, &mut scratch, &mut input).await {
             Outcome::Completed => {}
             Outcome::Lingering => {
-                linger(client, &mut input).await;
+                linger(&client.socket, &client.alarm, std::mem::take(&mut input)).await;
                 break Outcome::Closed;
             }
             outcome => break outcome,
@@ -230,17 +237,16 @@ async fn exchange(
     outcome
 }
 
-/// Ends our direction and reads until the client ends its own, or takes too long.
-async fn linger(client: &Client, input: &mut Buffer) {
-    end(client).await;
-    let Some(socket) = client.socket.socket() else { return };
-    let deadline = client.alarm.deadline(LINGER_SILENCE * 4);
+/// Ends our direction and reads into `buffer` until the client ends its own, or takes too long.
+pub(super) async fn linger(stream: &Stream, alarm: &Alarm, mut buffer: Buffer) {
+    end(stream, alarm).await;
+    let Some(socket) = stream.socket() else { return };
+    let deadline = alarm.deadline(LINGER_SILENCE * 4);
     let mut bytes = 0;
-    let mut buffer = std::mem::take(input);
-    while bytes < LINGER_BYTES_MAX && client.alarm.now() < deadline {
+    while bytes < LINGER_BYTES_MAX && alarm.now() < deadline {
         buffer.clear();
         buffer.reserve(1);
-        match client.alarm.within(LINGER_SILENCE, socket.read(buffer)).await {
+        match alarm.within(LINGER_SILENCE, socket.read(buffer)).await {
             Some((Ok(count @ 1..), filled)) => {
                 bytes += count;
                 buffer = filled;

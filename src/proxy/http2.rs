@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::http2::{self, Census, Incoming, Reason, Serving};
+use crate::http2::{self, Census, Incoming, PREFACE, Reason, Serving};
+use crate::model::Listener;
 use crate::net::{self, Buffer, Tag, contain};
 
 use super::carried::Carried;
 use super::error::ErrorKind;
-use super::http::{self, Client, RELEASE_AFTER, idle_timeout};
+use super::http::{self, Client, LINGER_BYTES_MAX, LINGER_SILENCE, RELEASE_AFTER, idle_timeout};
 use super::local::Local;
 use super::stream::Stream;
 use super::wire::Wire;
@@ -30,10 +31,58 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for a client to see that the connection ends, once it has nothing more to wait for.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// Whether the client and we agreed on HTTP/2.
-pub(super) fn is_agreed_on(client: &Client) -> bool {
-    let negotiated = client.socket.negotiated();
-    negotiated.is_some_and(|(negotiated, _)| negotiated.inner.as_deref() == Some(http2::ALPN))
+/// Whether a client speaks HTTP/2.
+pub(super) enum Spoken {
+    No,
+    /// Both sides agreed on it.
+    Agreed,
+    /// Its first bytes will [tell](tell).
+    Perhaps,
+}
+
+/// Whether `client` speaks HTTP/2.
+pub(super) fn is_spoken(client: &Client, local: &Local) -> Spoken {
+    match client.socket.negotiated() {
+        Some((negotiated, _)) if negotiated.inner.as_deref() == Some(http2::ALPN) => Spoken::Agreed,
+        Some(_) => Spoken::No,
+        None => match http::listener_settings(client, local, |settings| settings.http.h2c) {
+            Some(true) => Spoken::Perhaps,
+            _ => Spoken::No,
+        },
+    }
+}
+
+/// Waits for the first bytes of a client, of which there are `early`, as long as they may be those
+/// of HTTP/2. Returns whether they are, and them; `None` where too little came.
+pub(super) async fn tell(client: &Client, early: Buffer, local: &Local) -> Option<(bool, Buffer)> {
+    let limits = |settings: &Listener| (settings.idle_timeout, settings.head_timeout);
+    let (idle, head) = http::listener_settings(client, local, limits)?;
+    let mut bytes = early;
+    if bytes.is_empty() {
+        client.alarm.tag(super::idle_tag(client.listener));
+        client.alarm.idle(idle, client.socket.readable()).await?.ok()?;
+        client.alarm.tag(Tag::NONE);
+    }
+    let deadline = client.alarm.deadline(head);
+    loop {
+        let known = bytes.len().min(PREFACE.len());
+        if bytes.filled()[..known] != PREFACE[..known] {
+            return Some((false, bytes));
+        }
+        if known == PREFACE.len() {
+            return Some((true, bytes));
+        }
+        if bytes.capacity() == 0 {
+            bytes = local.buffers.head();
+        }
+        bytes.reserve(1);
+        match client.alarm.until(deadline, client.socket.read(bytes)).await? {
+            (Ok(1..), read) => bytes = read,
+            // HTTP/1.1 knows what to say to it.
+            (Ok(0), read) if !read.is_empty() => return Some((false, read)),
+            _ => return None,
+        }
+    }
 }
 
 /// Exchanges of a connection that are under way.
@@ -93,9 +142,7 @@ pub(super) async fn serve(mut client: Box<Client>, early: Buffer, local: Rc<Loca
             Connection { client, local, wire, serving, under_way, requests: 0, ending: false };
         connection.run().await;
     }
-    if wire.stream().owes_an_end() {
-        client.alarm.within(CLOSE_MAX, wire.stream().end()).await;
-    }
+    http::linger(wire.stream(), &client.alarm, Buffer::default()).await;
 }
 
 /// Waits for the first words of the client.
@@ -144,11 +191,14 @@ impl Connection<'_> {
     fn must_end(&self) -> bool {
         let snapshot = self.local.snapshot();
         let Some(listener) = snapshot.listener(self.client.listener) else { return true };
-        let age = self.client.alarm.now().saturating_sub(self.client.opened);
         listener.retired
             || self.local.alarms.is_draining()
             || self.requests >= REQUESTS_MAX
-            || net::TICK.saturating_mul(age) >= listener.settings.client_keep_alive
+            || self.age() >= listener.settings.client_keep_alive
+    }
+
+    fn age(&self) -> Duration {
+        net::TICK.saturating_mul(self.client.alarm.now().saturating_sub(self.client.opened))
     }
 
     /// Tells the client that no further request will be taken; those on their way will.
@@ -164,6 +214,9 @@ impl Connection<'_> {
             return look;
         }
         let Some(limit) = idle_timeout(self.client, self.local) else { return Look::Over };
+        let limits = |settings: &Listener| settings.client_keep_alive;
+        let age_max = http::listener_settings(self.client, self.local, limits);
+        let limit = limit.min(age_max.unwrap_or_default().saturating_sub(self.age()));
         self.wire.rest();
         self.client.alarm.tag(super::idle_tag(self.client.listener));
         let look = self.look_idle(limit).await;
@@ -252,4 +305,28 @@ async fn exchange(client: Box<Client>, local: Rc<Local>, under_way: OneUnderWay)
         Pin::as_mut(&mut serving).poll(cx)
     })
     .await;
+    let early = client.socket.as_carried().is_some_and(Carried::is_answered_early);
+    if early && !local.alarms.is_cut() {
+        Box::pin(linger(&client, &local)).await;
+    }
+}
+
+/// Drops what the client has still to send of a request that was answered. At last the stream is
+/// reset, which says that nobody wants the rest (RFC 9113 §8.1); said at once, some clients would
+/// take the response for broken.
+async fn linger(client: &Client, local: &Local) {
+    let deadline = client.alarm.deadline(LINGER_SILENCE * 4);
+    client.alarm.tag(Tag::NONE);
+    let (mut buffer, mut bytes) = (local.buffers.tunnel(), 0);
+    while bytes < LINGER_BYTES_MAX && client.alarm.now() < deadline {
+        buffer.clear();
+        match client.alarm.within(LINGER_SILENCE, client.socket.read(buffer)).await {
+            Some((Ok(count @ 1..), filled)) => {
+                bytes += count;
+                buffer = filled;
+            }
+            _ => return,
+        }
+    }
+    local.buffers.put(buffer);
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::access_log::{self, Asked, Bytes, Entry, Protocol, Reason, Spans, Tls, Try};
+use crate::message::Version;
 use crate::model::{Mode, Overflow};
 use crate::net::{Moment, Tag};
 use crate::snapshot::LogView;
@@ -58,7 +59,7 @@ fn with_entry(
         created: local.alarms.since_epoch(first),
         ended: local.alarms.since_epoch(ended),
         spans: spans(times, first, ended),
-        request: asked(&text),
+        request: asked(&text, client),
         matched: record.matched.get(),
         action: record.action.get(),
         group: Some(text.group.of(&text.bytes)).filter(|name| !name.is_empty()),
@@ -81,6 +82,7 @@ fn protocol(record: &Record, client: &Client) -> Protocol {
         (Some(Mode::L4), ..) => Protocol::Tcp,
         (_, 101, false) => Protocol::Ws,
         (_, 101, true) => Protocol::Wss,
+        _ if client.socket.as_carried().is_some() => Protocol::H2,
         (_, _, false) => Protocol::Http,
         (_, _, true) => Protocol::Https,
     }
@@ -119,14 +121,23 @@ fn spans(times: &Times, first: Moment, ended: Moment) -> Spans {
     }
 }
 
-fn asked(text: &Text) -> Option<Asked<'_>> {
+/// The version that the client speaks.
+pub(super) fn version(text: &Text, client: &Client) -> Version {
+    match client.socket.as_carried() {
+        Some(_) => Version::Http2,
+        None => text.version.unwrap_or_default(),
+    }
+}
+
+fn asked<'a>(text: &'a Text, client: &Client) -> Option<Asked<'a>> {
+    text.version?;
     let of = |span: crate::message::Span| span.of(&text.bytes);
     Some(Asked {
         method: of(text.method),
         target: of(text.target),
         path_and_query: of(text.path_and_query),
         authority: of(text.authority),
-        version: text.version?,
+        version: version(text, client),
         user_agent: of(text.user_agent),
         referer: of(text.referer),
     })

@@ -9,6 +9,7 @@ use crate::span::{Context, Span};
 
 use super::http::Client;
 use super::local::Local;
+use super::log::version;
 use super::record::Record;
 
 /// Spans that a worker keeps until its next tick; beyond it they are dropped.
@@ -52,7 +53,11 @@ fn span(record: &Record, context: Context, client: &Client, local: &Local) -> Sp
         method: of(text.method),
         path: String::from_utf8_lossy(path).into_owned(),
         authority: of(text.authority),
-        is_http10: text.version == Some(Version::Http10),
+        version: match version(&text, client) {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+            Version::Http2 => "2",
+        },
         user_agent: of(text.user_agent),
         trace_id: of(text.trace),
         client: client.peer,

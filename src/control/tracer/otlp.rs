@@ -184,7 +184,7 @@ fn attributes(span: &Span) -> Vec<Attribute<'_>> {
     let client = span.client.ip().to_canonical().to_string();
     all.push(Attribute { key: "client.address", value: Worth::Text(client) });
     all.push(number("client.port", span.client.port()));
-    all.push(text("network.protocol.version", if span.is_http10 { "1.0" } else { "1.1" }));
+    all.push(text("network.protocol.version", span.version));
     if span.status != 0 {
         all.push(number("http.response.status_code", span.status));
     }
@@ -237,7 +237,7 @@ mod tests {
             method: "GET".into(),
             path: "/a\"b".into(),
             authority: "shop.example:8080".into(),
-            is_http10: false,
+            version: "1.1",
             user_agent: String::new(),
             trace_id: "Root=1-0-0".into(),
             client: "[::ffff:10.0.0.9]:4242".parse().expect("address"),
