@@ -282,7 +282,7 @@ class Bench:
     def make_certificate(self):
         """For all proxies and the load: ECDSA P-256, of its own authority."""
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                   "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=bench",
+                   "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", "/CN=bench",
                    "-addext", "subjectAltName=IP:127.0.0.1",
                    "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem",
                    "-out", "cert.pem"]
@@ -383,8 +383,9 @@ default = {{ forward = "all" }}
             wait_for(socket_path)
             log, logs = f"log {socket_path} len 4096 local0", "log global\n option httplog"
         servers = "".join(f" server t{port} 127.0.0.1:{port}\n" for port in TARGETS)
+        l7_servers = servers
         if variant == "grpc":
-            servers = f" server grpc 127.0.0.1:{GRPC_TARGET} proto h2\n"
+            l7_servers = f" server grpc 127.0.0.1:{GRPC_TARGET} proto h2\n"
         text = f"""global
  nbthread {self.workers(variant)}
  maxconn {HAPROXY_CONNECTIONS}
@@ -412,7 +413,7 @@ backend l7
  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
  http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
  http-request set-header X-Forwarded-Port %[dst_port]
-{servers}
+{l7_servers}
 frontend l4
  mode tcp
  bind 127.0.0.1:{ports['l4']}

@@ -132,6 +132,10 @@ pub struct TargetGroup {
     pub algorithm: Algorithm,
     /// Targets; addresses are unique within the group. May be empty: requests then get 503.
     pub targets: Vec<Target>,
+    /// What they speak.
+    pub protocol: TargetProtocol,
+    /// How connections to them and probes are encrypted, where they are.
+    pub tls: TargetTls,
     /// Longest wait for a TCP connection to a target (ALB: 10 s); then 504.
     pub connect_timeout: Duration,
     /// Longest silence of a target that owes a response (ALB: the idle timeout, 60 s); then 504.
@@ -231,6 +235,8 @@ impl TargetGroup {
             protocol_version: ProtocolVersion::Http1,
             algorithm: Algorithm::RoundRobin,
             targets,
+            protocol: TargetProtocol::default(),
+            tls: TargetTls::default(),
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
@@ -351,6 +357,10 @@ pub enum ProbeProtocol {
     /// A request whose code the matcher accepts succeeds: a GET and its status, or where targets
     /// speak gRPC a call with an empty message and its `grpc-status`.
     Http,
+    /// A TLS session that is made succeeds.
+    Tls,
+    /// As [`ProbeProtocol::Http`], inside TLS.
+    Https,
 }
 
 /// Codes that count as success: inclusive ranges.

@@ -111,6 +111,8 @@ pub struct GroupView {
     pub tally: Arc<Tally<GroupCounters>>,
     /// Whether too few targets are healthy, so that all are used.
     pub fail_open: bool,
+    /// How connections and probes to its targets are encrypted, where they are.
+    pub tls: Option<Arc<tls::Client>>,
     balancer: Balancer,
     turn: Arc<Turn>,
     ramping: bool,
@@ -142,6 +144,8 @@ pub struct GroupBase {
     pub turn: Arc<Turn>,
     /// What is counted of it.
     pub tally: Arc<Tally<GroupCounters>>,
+    /// How connections and probes to its targets are encrypted, where they are.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 /// What is counted of a listener.
@@ -276,7 +280,7 @@ impl GroupView {
         targets: Vec<TargetView>,
         fail_open: bool,
     ) -> Self {
-        let GroupBase { id, turn, tally } = base;
+        let GroupBase { id, turn, tally, tls } = base;
         let weights: Vec<_> = targets.iter().map(|target| target.weight).collect();
         Self {
             id,
@@ -287,6 +291,7 @@ impl GroupView {
             targets,
             tally,
             fail_open,
+            tls,
             turn,
         }
     }
@@ -310,6 +315,12 @@ impl GroupView {
         }
         let steady = |index: usize| eligible(index) && self.targets[index].ramping_since.is_none();
         Some(self.pick(turn, random, steady).unwrap_or(chosen))
+    }
+
+    /// How connections to its targets are encrypted, where they are.
+    #[must_use]
+    pub fn encrypts(&self) -> Option<&Arc<tls::Client>> {
+        self.tls.as_ref().filter(|_| self.settings.protocol.is_encrypted())
     }
 
     fn pick(
@@ -385,7 +396,8 @@ mod tests {
         };
         let targets = ramping.iter().enumerate().map(target).collect();
         let id = GroupId { slot: 0, generation: 1 };
-        let base = GroupBase { id, turn: Arc::default(), tally: Arc::new(Tally::new(1)) };
+        let base =
+            GroupBase { id, turn: Arc::default(), tally: Arc::new(Tally::new(1)), tls: None };
         GroupView::new(base, Arc::new(settings), targets, false)
     }
 

@@ -5,6 +5,7 @@
 //! text or a list where a table may stand becomes a table with its one required key. The walk
 //! follows the schema, not the file, so its depth is bounded. Start with [`check`].
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
@@ -21,6 +22,9 @@ const REFUSED: [(&str, &str, &str, &str); 1] = [(
     "ambiguous framing is never forwarded here, so there is no mode that only watches",
     "use `defensive`, the default of AWS",
 )];
+
+/// Keys whose values AWS writes in capitals, and others do not: any case will do.
+const ANY_CASE: [&str; 1] = ["protocol"];
 
 /// Reports what does not fit `schema` and takes it out of `tree`.
 pub(super) fn check(schema: &Value, tree: &mut Spanned<DeTable<'_>>, findings: &mut Findings<'_>) {
@@ -61,7 +65,12 @@ impl<'s> Check<'s, '_, '_> {
                 return self.choice(schema, &number.to_string(), &span, path)
                     && self.range(schema, number, &span, path);
             }
-            DeValue::String(text) => return self.choice(schema, text, &span, path),
+            DeValue::String(text) => {
+                if ANY_CASE.contains(&last_key(path)) {
+                    spell(schema, text);
+                }
+                return self.choice(schema, text, &span, path);
+            }
             DeValue::Boolean(_) | DeValue::Float(_) | DeValue::Datetime(_) => {}
         }
         true
@@ -304,6 +313,14 @@ fn widen_to_table(node: &mut Node<'_>, key: &str) {
     let mut table = DeTable::new();
     table.insert(Spanned::new(span, key.to_owned().into()), value);
     *node.get_mut() = DeValue::Table(table);
+}
+
+/// Writes `text` as `schema` spells it, where only the case differs.
+fn spell(schema: &Value, text: &mut Cow<'_, str>) {
+    let choices = choices(schema);
+    if let Some(spelled) = choices.into_iter().find(|choice| choice.eq_ignore_ascii_case(text)) {
+        *text = Cow::Owned(spelled);
+    }
 }
 
 /// The values that a schema lists, as text.

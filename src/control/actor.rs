@@ -40,6 +40,7 @@ use super::registry::{self, Registry};
 use super::service::Service;
 use super::start::Ground;
 use super::tracer::Tracer;
+use super::trust::Trust;
 use super::workers::Pool;
 
 /// How often time-driven things are looked at: draining, leases, ejections, slow starts.
@@ -72,6 +73,7 @@ pub(super) struct Actor {
     pub(super) logs: Logs,
     pub(super) tracer: Tracer,
     pub(super) certificates: Certificates,
+    pub(super) trust: Trust,
     pub(super) workers: Pool,
     pub(super) prober: Prober,
     pub(super) flips: Flips,
@@ -301,6 +303,10 @@ impl Actor {
             changed |= self.registry.reweigh(now);
         }
         changed |= self.look_at_certificates(now);
+        if self.look_at_trust(now) {
+            changed = true;
+            self.refresh_probes();
+        }
         let elapsed = self.registry.elapsed(now);
         if changed || elapsed.changed {
             drop(self.publish());
@@ -324,7 +330,10 @@ impl Actor {
     /// been told.
     pub(super) fn register(&mut self, now: Instant) -> Vec<registry::Change> {
         let in_use = groups_in_use(&self.model, self.listeners.lingering());
-        self.registry.apply(&self.model, &in_use, now)
+        let turned = self.registry.apply(&self.model, &in_use, now);
+        self.registry.encrypt(&mut self.trust, now);
+        self.trust.forget_unused(&self.model);
+        turned
     }
 
     /// Mails the picture to the workers; what it returns resolves once they act on it, to whether

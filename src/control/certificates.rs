@@ -55,7 +55,7 @@ pub(super) struct Wanted {
 }
 
 /// Tells whether a file is still the one that it was: device, inode, time of change, length.
-type Stamp = Option<(u64, u64, i64, i64, u64)>;
+pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// Files that are not what they were.
 #[derive(Debug)]
@@ -116,11 +116,13 @@ fn read_files(files: &CertificateFiles) -> Result<Named, String> {
 
 fn stamps(tls: &Tls) -> Vec<Stamp> {
     let paths = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
-    let stamp = |path| {
-        let file = fs::metadata(path).ok()?;
-        Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
-    };
-    paths.map(stamp).collect()
+    paths.map(|path| stamp(path)).collect()
+}
+
+/// What the file at `path` is like.
+pub(super) fn stamp(path: &Path) -> Stamp {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
 }
 
 /// Reads again what has changed.

@@ -24,7 +24,7 @@ use super::actor::{Actor, End, seconds};
 use super::handle::{ChangeError, Changed, Event, Order};
 use super::kept;
 use super::listeners::{Means, Orders, Plan};
-use super::{certificates, logs, registry, upgrade};
+use super::{certificates, logs, registry, trust, upgrade};
 
 /// How long leases that could not be ended are left alone.
 const LEASES_REST: Duration = Duration::from_secs(5);
@@ -160,6 +160,7 @@ async fn put_in_force(
     let Candidate { file, overlay, whole, loaded } = candidate;
     open_logs(actor, &loaded).await?;
     open_certificates(actor, &loaded).await?;
+    open_trust(actor, &loaded).await?;
     let plan = actor.borrow().plan(&loaded)?;
     let overlay = Arc::new(overlay);
     let is_news = actor.borrow().overlay != overlay;
@@ -203,6 +204,17 @@ async fn open_certificates(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<()
         let opened = blocking(move || certificates::open(missing)).await?;
         let opened = opened.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
         actor.borrow_mut().certificates.add(opened);
+    }
+    Ok(())
+}
+
+/// Reads who vouches for the targets of `loaded`, in the same way.
+async fn open_trust(actor: &RefCell<Actor>, loaded: &Loaded) -> Result<(), ChangeError> {
+    let missing = actor.borrow().trust.missing(&loaded.model);
+    if !missing.is_empty() {
+        let opened = blocking(move || trust::open(missing)).await?;
+        let opened = opened.map_err(|error| ChangeError::Unavailable(error.to_string()))?;
+        actor.borrow_mut().trust.add(opened);
     }
     Ok(())
 }

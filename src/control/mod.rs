@@ -25,6 +25,7 @@ mod service;
 mod start;
 mod status;
 mod tracer;
+pub mod trust;
 mod upgrade;
 mod workers;
 
@@ -44,7 +45,7 @@ use tokio::sync::mpsc;
 use crate::config::Loaded;
 use crate::mailbox::Draining;
 use crate::metrics::Totals;
-use crate::model::{ControlApi, Mode};
+use crate::model::{ControlApi, Mode, Model};
 use crate::net::inherit::{self, Inherited};
 use crate::net::ring::Engine;
 
@@ -61,6 +62,7 @@ use registry::Registry;
 use service::Service;
 use start::Ground;
 use tracer::Tracer;
+use trust::Trust;
 use workers::Pool;
 
 pub use actor::Source;
@@ -71,8 +73,8 @@ const PROBE_RESULTS_MAX: usize = 1024;
 
 /// Threads for what waits for the disk or computes for long: one for the order under way, one for
 /// exports and for freeing what is large, one for a scrape of metrics, one for a minute's,
-/// one for certificates that may have changed.
-const BLOCKING_THREADS_MAX: usize = 5;
+/// one each for certificates of listeners and of those who vouch for targets that may have changed.
+const BLOCKING_THREADS_MAX: usize = 6;
 
 /// Longest wait for the first health of every target, of a process that takes over and of a demo.
 const FIRST_HEALTH_MAX: Duration = Duration::from_secs(5);
@@ -160,10 +162,7 @@ async fn start_actor(
     let now = Instant::now();
     let mut inherited = Inherited::from_environment();
     let mut listeners = Listeners::new(ground.workers);
-    let mut logs = Logs::default();
-    logs.add(logs::open(logs.missing(&model))?);
-    let mut certificates = Certificates::default();
-    certificates.add(certificates::open(certificates.missing(&model))?);
+    let (logs, certificates, mut trust) = open_files(&model)?;
     let plan = listeners.plan(&model, ground.workers, &mut inherited)?;
     for address in inherited.left() {
         tracing::warn!(%address, "no listener has the address of a socket that was handed over");
@@ -174,6 +173,7 @@ async fn start_actor(
     let mut registry = Registry::new(ground.workers);
     // Targets that are new at the start are no news.
     drop(registry.apply(&model, &actor::groups_in_use(&model, std::iter::empty()), now));
+    registry.encrypt(&mut trust, now);
     let (handle, inbox) = Handle::new();
     let (results, probes) = mpsc::channel(PROBE_RESULTS_MAX);
     let (takes_over, health_by) = (inherit::has_predecessor(), now + FIRST_HEALTH_MAX);
@@ -196,6 +196,7 @@ async fn start_actor(
         logs,
         tracer,
         certificates,
+        trust,
         workers: Pool::new(Vec::new()),
         prober: Prober::new(results),
         flips: Flips::new(),
@@ -218,6 +219,17 @@ async fn start_actor(
     actor.workers = Pool::new(workers);
     actor.api = open_api(&actor.model.server.control, handle).await?;
     Ok((actor, Inputs { inbox, probes, signals }))
+}
+
+/// Opens what the first model needs.
+fn open_files(model: &Model) -> Result<(Logs, Certificates, Trust), StartError> {
+    let mut logs = Logs::default();
+    logs.add(logs::open(logs.missing(model))?);
+    let mut certificates = Certificates::default();
+    certificates.add(certificates::open(certificates.missing(model))?);
+    let mut trust = Trust::default();
+    trust.add(trust::open(trust.missing(model))?);
+    Ok((logs, certificates, trust))
 }
 
 /// Opens the control API. Where nobody asked for it by name, the process goes on without.

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::health::Probe;
 use crate::model::HealthCheck;
+use crate::tls;
 
 /// Most probes in flight at once, each with a socket and about 16 KiB of buffers. Enough for
 /// 3,000 targets that all time out at the default 5 s in each interval of 30 s; with more of them
@@ -62,12 +63,39 @@ pub struct ProbeResult {
     pub schedule: u64,
 }
 
-/// Probes `target` once, as `check` says; for whoever asks apart from all schedules.
+/// Probes `target` once, as `how` says; for whoever asks apart from all schedules.
 ///
 /// # Errors
 /// When the probe could not be made for want of files, ports or memory of our own.
-pub async fn once(target: SocketAddr, check: &HealthCheck) -> std::io::Result<Probe> {
-    attempt::probe(target, check).await
+pub async fn once(target: SocketAddr, how: How<'_>) -> std::io::Result<Probe> {
+    attempt::probe(target, how).await
+}
+
+/// How a target is probed.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// The health check of its group.
+    pub check: &'a HealthCheck,
+    /// How probes are encrypted, where they are.
+    pub tls: Option<&'a Arc<tls::Client>>,
+}
+
+impl<'a> From<&'a HealthCheck> for How<'a> {
+    /// Without encryption.
+    fn from(check: &'a HealthCheck) -> Self {
+        Self { check, tls: None }
+    }
+}
+
+impl How<'_> {
+    /// Whether a schedule with `check` and `tls` does the same.
+    fn is(self, check: &HealthCheck, tls: Option<&Arc<tls::Client>>) -> bool {
+        let is_same_tls = match (self.tls, tls) {
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            (before, after) => before.is_none() && after.is_none(),
+        };
+        is_same_tls && self.check == check
+    }
 }
 
 /// Probes targets until it is dropped, which closes every probe in flight.
@@ -86,6 +114,7 @@ pub struct Prober {
 struct Schedule {
     number: u64,
     check: Arc<HealthCheck>,
+    tls: Option<Arc<tls::Client>>,
     task: JoinHandle<()>,
 }
 
@@ -119,31 +148,39 @@ impl Prober {
     }
 
     /// Replaces the whole set of what is probed. A key that was there with an equal health check
-    /// keeps its schedule. A new key, or one with another health check, is probed at once, within
-    /// 50 ms per 100 of them. A key that is gone is probed no longer, and a probe of it that is in
-    /// flight is dropped. Keys are unique; of one that comes twice the last counts.
+    /// keeps its schedule. A new key, or one with another health check or trust, is probed at once,
+    /// within 50 ms per 100 of them. A key that is gone is probed no longer, and a probe of it that
+    /// is in flight is dropped. Keys are unique; of one that comes twice the last counts.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn set<'a>(&mut self, wanted: impl Iterator<Item = (ProbeKey, &'a HealthCheck)>) {
+    pub fn set<'a, H: Into<How<'a>>>(&mut self, wanted: impl Iterator<Item = (ProbeKey, H)>) {
         let mut previous = std::mem::take(&mut self.schedules);
         let mut new = Vec::new();
-        for (key, check) in wanted {
+        for (key, how) in wanted {
+            let how: How<'a> = how.into();
             match previous.remove(&key) {
-                Some(known) if *known.check == *check => drop(self.schedules.insert(key, known)),
-                _ => new.push((key, check)),
+                Some(known) if how.is(&known.check, known.tls.as_ref()) => {
+                    drop(self.schedules.insert(key, known));
+                }
+                _ => new.push((key, how)),
             }
         }
         let now = Instant::now();
         let together = new.len();
-        for (key, check) in new {
+        for (key, How { check, tls }) in new {
             let starts = Starts::new(&key, together, check.interval);
-            let (check, number) = (Arc::new(check.clone()), self.next_schedule);
+            let (check, tls, number) = (Arc::new(check.clone()), tls.cloned(), self.next_schedule);
             self.next_schedule += 1;
-            let target =
-                Target { key: key.clone(), check: check.clone(), schedule: number, starts };
+            let target = Target {
+                key: key.clone(),
+                check: check.clone(),
+                tls: tls.clone(),
+                schedule: number,
+                starts,
+            };
             let task = tokio::spawn(target.run(now, self.shared.clone()));
-            self.schedules.insert(key, Schedule { number, check, task });
+            self.schedules.insert(key, Schedule { number, check, tls, task });
         }
     }
 
@@ -185,6 +222,7 @@ impl Starts {
 struct Target {
     key: ProbeKey,
     check: Arc<HealthCheck>,
+    tls: Option<Arc<tls::Client>>,
     schedule: u64,
     starts: Starts,
 }
@@ -192,6 +230,7 @@ struct Target {
 impl Target {
     /// Probes until aborted, or until nobody hears the results.
     async fn run(self, now: Instant, shared: Shared) {
+        let how = How { check: &self.check, tls: self.tls.as_ref() };
         let mut start = now + self.starts.first;
         let mut until_next = self.starts.second;
         loop {
@@ -201,7 +240,7 @@ impl Target {
             // closer than that, and those that had to wait for each other stay apart.
             start = Instant::now();
             // In a box, so that a task asleep is small.
-            let outcome = Box::pin(attempt::probe(self.key.target, &self.check)).await;
+            let outcome = Box::pin(attempt::probe(self.key.target, how)).await;
             let at = Instant::now();
             drop(permit);
             if let Some(outcome) = shared.count(outcome) {

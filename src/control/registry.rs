@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use crate::health::{Probe, State, Transition};
 use crate::metrics::Tally;
-use crate::model::{HealthCheck, Model};
+use crate::model::Model;
 use crate::snapshot::{GroupBase, GroupId, GroupView, Load, TargetId};
 
-use super::probe::ProbeKey;
+use super::probe::{How, ProbeKey};
+use super::trust::Trust;
 
 pub(super) use group::{Entry, Group};
 
@@ -79,7 +80,7 @@ impl Registry {
                 let (slot, generation) = self.group_slots.take();
                 let id = GroupId { slot, generation };
                 let tally = Arc::new(Tally::new(self.workers));
-                let base = GroupBase { id, turn: Arc::default(), tally };
+                let base = GroupBase { id, turn: Arc::default(), tally, tls: None };
                 self.groups.insert(name.into(), Group::new(base, settings));
             }
             let (used, workers) = (in_use.contains(name), self.workers);
@@ -93,6 +94,14 @@ impl Registry {
             }
         }
         changes
+    }
+
+    /// Gives each group what it encrypts with.
+    pub(super) fn encrypt(&mut self, trust: &mut Trust, now: Instant) {
+        for group in self.groups.values_mut().filter(|group| group.registered) {
+            let client = trust.client(&group.settings);
+            group.encrypt(client, now);
+        }
     }
 
     /// The loads of targets that have begun to drain and that new requests on older snapshots are
@@ -166,13 +175,13 @@ impl Registry {
     }
 
     /// What is to be probed.
-    pub(super) fn probes(&self) -> impl Iterator<Item = (ProbeKey, &HealthCheck)> {
+    pub(super) fn probes(&self) -> impl Iterator<Item = (ProbeKey, How<'_>)> {
         self.groups.iter().flat_map(|(name, group)| {
             let wanted = group.targets.iter().filter(|(_, entry)| entry.health.wants_probes());
-            let check = &group.settings.health_check;
+            let how = How { check: &group.settings.health_check, tls: group.base.tls.as_ref() };
             wanted
-                .filter(|_| check.enabled)
-                .map(move |(&target, _)| (ProbeKey { group: name.clone(), target }, check))
+                .filter(move |_| how.check.enabled)
+                .map(move |(&target, _)| (ProbeKey { group: name.clone(), target }, how))
         })
     }
 

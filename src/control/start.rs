@@ -48,6 +48,13 @@ pub enum StartError {
         /// Which file, why, and the cure.
         cause: String,
     },
+    /// Nobody vouches for the targets of a group.
+    Authorities {
+        /// Name of the group.
+        group: String,
+        /// Which file, why, and the cure.
+        cause: String,
+    },
     /// A worker thread or its ring cannot be made.
     Worker {
         /// Number of the worker.
@@ -82,6 +89,9 @@ impl fmt::Display for StartError {
             Self::Certificate { listener, cause } => {
                 write!(f, "the certificates of listener `{listener}` cannot be used: {cause}")
             }
+            Self::Authorities { group, cause } => {
+                write!(f, "targets of group `{group}` cannot be verified: {cause}")
+            }
             Self::Worker { index, source } => {
                 write!(f, "worker {index} cannot start: {source}; {}", worker_cure(source))
             }
@@ -106,7 +116,7 @@ impl std::error::Error for StartError {
             | Self::Worker { source, .. }
             | Self::Runtime(source) => Some(source),
             Self::Changes(failure) => Some(failure),
-            Self::Certificate { .. } | Self::Control(_) => None,
+            Self::Certificate { .. } | Self::Authorities { .. } | Self::Control(_) => None,
         }
     }
 }

@@ -18,7 +18,7 @@ pub const CLASSES: usize = 5;
 /// Slots for responses of our own by code, see [`own_code`].
 pub const OWN_CODES: usize = OWN_LABELS.len();
 /// Slots for errors by kind; `proxy` says which is which.
-pub const ERRORS: usize = 24;
+pub const ERRORS: usize = 32;
 
 /// What the slots of [`class`] are called.
 pub const CLASS_LABELS: [&str; CLASSES] = ["none", "2xx", "3xx", "4xx", "5xx"];
@@ -333,6 +333,8 @@ counters! {
         connections: Counter,
         /// Connections to targets that could not be made.
         connect_errors: Counter,
+        /// Connections to targets over which there was no TLS session.
+        tls_errors: Counter,
         /// Requests routed while too few targets were healthy, so that all were used.
         fail_open_requests: Counter,
         /// From the whole request head to the end of the response.
@@ -350,6 +352,8 @@ counters! {
         connections: Counter,
         /// Connections to it that could not be made.
         connect_errors: Counter,
+        /// Connections to it over which there was no TLS session.
+        tls_errors: Counter,
         /// Unused connections to it, as of the last sweep.
         idle_connections: Counter,
     }

@@ -1,7 +1,9 @@
-//! How a listener encrypts: certificates, security policies.
+//! How a listener encrypts: certificates, security policies; and how connections to targets are.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::{ProbeProtocol, TargetGroup};
 
 /// Most certificates of one listener (AWS: 25 and the default one).
 pub const CERTIFICATES_MAX: usize = 1_000;
@@ -27,6 +29,87 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// PEM file with the private key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub key: PathBuf,
+}
+
+/// What targets of a group speak (AWS: `Protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TargetProtocol {
+    /// HTTP; or whatever an L4 listener passes on.
+    #[default]
+    Http,
+    /// The same inside TLS.
+    Https,
+    /// Whatever an L4 listener passes on; as [`TargetProtocol::Http`], but probed by TCP unless the
+    /// health check says otherwise.
+    Tcp,
+    /// The same inside TLS.
+    Tls,
+}
+
+impl TargetProtocol {
+    /// Whether connections to targets are encrypted.
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+}
+
+/// How connections and probes to targets are encrypted, where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TargetTls {
+    /// How targets are verified.
+    pub verify: Verify,
+    /// PEM file with the certificates of those who may vouch for targets; `None`: those whom the
+    /// system trusts.
+    pub ca: Option<PathBuf>,
+    /// The name that a target is asked for and must have; `None`: the address of the target, and
+    /// no name is asked for.
+    pub server_name: Option<String>,
+}
+
+/// How targets are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Chain, dates and name.
+    #[default]
+    Full,
+    /// Not at all, as ALB.
+    None,
+}
+
+impl TargetGroup {
+    /// Whether anything that goes to its targets is encrypted: connections or probes.
+    #[must_use]
+    pub fn needs_tls(&self) -> bool {
+        let probes = self.health_check.enabled && self.health_check.protocol.is_encrypted();
+        self.protocol.is_encrypted() || probes
+    }
+}
+
+impl ProbeProtocol {
+    /// Whether probes are encrypted.
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
+
+    /// Whether a probe asks for a status.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+impl From<TargetProtocol> for ProbeProtocol {
+    /// What is probed where the health check does not say.
+    fn from(protocol: TargetProtocol) -> Self {
+        match protocol {
+            TargetProtocol::Http => Self::Http,
+            TargetProtocol::Https => Self::Https,
+            TargetProtocol::Tcp => Self::Tcp,
+            TargetProtocol::Tls => Self::Tls,
+        }
+    }
 }
 
 /// A security policy of AWS that is served as AWS serves it.

@@ -111,6 +111,37 @@ impl Socket {
         }
     }
 
+    /// Reads into the room of `buffer`, which must not be empty, what is there already; 0 means
+    /// that the peer has ended its direction. No read may be under way.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where nothing is there; else the connection is broken.
+    pub fn read_at_once(&self, buffer: &mut Buffer) -> io::Result<usize> {
+        debug_assert!(buffer.room() > 0, "a read without room looks like the end");
+        let tail = buffer.tail();
+        let room = tail.spare_capacity_mut();
+        // SAFETY: `room` is valid for writes of its length, and the kernel writes no more than
+        // that.
+        let count = unsafe {
+            libc::recv(self.raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT)
+        };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has just written `count` bytes behind those that were there.
+        unsafe { tail.set_len(tail.len() + count) };
+        Ok(count)
+    }
+
+    /// Writes what of `bytes` the kernel takes at once; how many. No write may be under way.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where it takes none; else the connection is broken.
+    pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `bytes` is valid for reads of its length for the length of the call.
+        let count = unsafe { libc::send(self.raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    }
+
     /// Bytes that were written and that the peer's kernel has not taken yet.
     #[must_use]
     pub fn untaken(&self) -> usize {

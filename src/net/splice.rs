@@ -5,7 +5,7 @@
 //! thrash the cache that a copy needs. Pipes are pooled: making one costs three system calls, and
 //! users other than root have few large ones.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -15,6 +15,9 @@ use super::Socket;
 pub const PIPE_BYTES: usize = 1024 * 1024;
 /// Below this a pipe is worse than a copy; the kernel gives such to users with many pipes.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
+/// After so many bytes without a wait, other connections get their turn: two ends that are always
+/// ready would hold the worker.
+const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most empty pipes kept per worker.
 const PIPES_KEPT_MAX: usize = 64;
 
@@ -22,6 +25,8 @@ const PIPES_KEPT_MAX: usize = 64;
 pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    /// Bytes taken in since somebody else could run.
+    unpaused: Cell<usize>,
 }
 
 /// A worker's stock of pipes.
@@ -64,7 +69,7 @@ impl Pipe {
         if granted < 0 && usize::try_from(size).unwrap_or(0) < PIPE_BYTES_MIN {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        Ok(Self { read, write })
+        Ok(Self { read, write, unpaused: Cell::default() })
     }
 }
 
@@ -76,10 +81,21 @@ impl Pipe {
     /// What the kernel says of `from`.
     pub async fn fill(&self, from: &Socket, limit: u64) -> io::Result<usize> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PIPE_BYTES);
+        if self.unpaused.get() >= TURN_BYTES_MAX {
+            self.unpaused.set(0);
+            from.readable().await?;
+        }
         loop {
             match splice_once(from.raw_fd(), self.write.as_raw_fd(), limit) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => from.readable().await?,
-                result => return result,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.unpaused.set(0);
+                    from.readable().await?;
+                }
+                Ok(count) => {
+                    self.unpaused.set(self.unpaused.get() + count);
+                    return Ok(count);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -97,7 +113,10 @@ impl Pipe {
                     count -= some;
                     moved();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.unpaused.set(0);
+                    to.writable().await?;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -38,6 +38,12 @@ pub enum ErrorKind {
     ConnectionRefused,
     /// The target did not accept the connection in time.
     ConnectionTimeout,
+    /// The target has shown a certificate that is not accepted.
+    TlsCertificateError,
+    /// The target has refused the TLS session by an alert.
+    TlsAlertReceived,
+    /// The target did not agree with us on how to encrypt.
+    TargetTlsProtocolError,
     /// The target refused the stream, or ends the connection, before it looked at the request.
     StreamRefused,
     /// The target closed or reset before its response head was complete.
@@ -73,7 +79,7 @@ pub struct Row {
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::HttpRequestError,
         Self::HttpRequestUriTooLong,
         Self::HttpRequestDenied,
@@ -89,6 +95,9 @@ impl ErrorKind {
         Self::DestinationUnavailable,
         Self::ConnectionRefused,
         Self::ConnectionTimeout,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
+        Self::TargetTlsProtocolError,
         Self::StreamRefused,
         Self::ConnectionTerminated,
         Self::HttpResponseTimeout,
@@ -141,6 +150,11 @@ impl ErrorKind {
             Self::DestinationUnavailable => same("destination_unavailable", 503, false),
             Self::ConnectionRefused => same("connection_refused", 502, false),
             Self::ConnectionTimeout => same("connection_timeout", 504, false),
+            Self::TlsCertificateError => same("tls_certificate_error", 502, false),
+            Self::TlsAlertReceived => same("tls_alert_received", 502, false),
+            Self::TargetTlsProtocolError => {
+                row("target_tls_protocol_error", "tls_protocol_error", 502, false)
+            }
             Self::StreamRefused => row("stream_refused", "connection_terminated", 502, false),
             Self::ConnectionTerminated => same("connection_terminated", 502, false),
             Self::HttpResponseTimeout => same("http_response_timeout", 504, false),
@@ -161,7 +175,16 @@ impl ErrorKind {
     /// Whether another target may be tried: nothing has been sent to this one.
     #[must_use]
     pub fn is_connect_failure(self) -> bool {
-        matches!(self, Self::ConnectionRefused | Self::ConnectionTimeout)
+        matches!(self, Self::ConnectionRefused | Self::ConnectionTimeout) || self.is_of_target_tls()
+    }
+
+    /// Whether there was a connection to the target, and no TLS session over it.
+    #[must_use]
+    pub fn is_of_target_tls(self) -> bool {
+        matches!(
+            self,
+            Self::TlsCertificateError | Self::TlsAlertReceived | Self::TargetTlsProtocolError
+        )
     }
 
     /// The kind of a failed attempt to connect.
@@ -229,6 +252,9 @@ mod tests {
             (K::DestinationUnavailable, Some(503), false),
             (K::ConnectionRefused, Some(502), false),
             (K::ConnectionTimeout, Some(504), false),
+            (K::TlsCertificateError, Some(502), false),
+            (K::TlsAlertReceived, Some(502), false),
+            (K::TargetTlsProtocolError, Some(502), false),
             (K::StreamRefused, Some(502), false),
             (K::ConnectionTerminated, Some(502), false),
             (K::HttpResponseTimeout, Some(504), false),
@@ -265,6 +291,7 @@ mod tests {
     fn only_a_failure_to_connect_lets_another_target_try() {
         assert!(ErrorKind::ConnectionRefused.is_connect_failure());
         assert!(ErrorKind::ConnectionTimeout.is_connect_failure());
+        assert!(ErrorKind::TlsCertificateError.is_connect_failure());
         assert!(!ErrorKind::ConnectionTerminated.is_connect_failure());
     }
 }

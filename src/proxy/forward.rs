@@ -207,11 +207,13 @@ impl Exchange<'_> {
             let in_flight = target.load.enter();
             self.scratch.record.tries(target);
             self.client.alarm.tag(super::tag(target.id));
-            let alarm = &self.client.alarm;
             let fresh = again.is_begun();
             let connected = match group.settings.protocol_version.is_http2() {
-                false => connect::connect(group, target, fresh, alarm, self.local).await,
-                true => Box::pin(lines::call(group, target, alarm, &self.client.local)).await,
+                false => connect::for_request(group, target, fresh, self.client).await,
+                true => {
+                    let (alarm, local) = (&self.client.alarm, &self.client.local);
+                    Box::pin(lines::call(group, target, alarm, local)).await
+                }
             };
             if let Ok((_, false)) = connected {
                 self.scratch.record.connects();

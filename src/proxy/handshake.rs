@@ -1,12 +1,14 @@
-//! The beginning of a TLS session with a client: both sides agree, or the connection ends.
+//! The beginning of a TLS session, with a client or a target: both sides agree, or the connection
+//! ends.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Alarm, Buffer};
-use crate::tls::{Server, Step};
+use crate::tls::{self, Server, Session, Step};
 
 use super::error::ErrorKind;
 use super::http::Client;
@@ -18,8 +20,6 @@ use super::stream::{Core, Stream};
 const HANDSHAKES_MAX: usize = 4096;
 /// Longest wait for a client that is told why it is refused.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
-/// Content type of a record with a handshake message (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 22;
 
 /// What ALB answers to a request that is not encrypted.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\
@@ -35,6 +35,19 @@ pub(super) enum Refused {
     PlainHttp,
     /// It has gone, was too slow, or does not agree.
     Failed,
+}
+
+/// Why both sides do not agree.
+#[derive(Debug)]
+pub(super) enum Disagreement {
+    /// The other side speaks HTTP without TLS.
+    PlainHttp,
+    /// It has gone, or has ended the session.
+    Gone(io::Error),
+    /// It was too slow.
+    TooSlow,
+    /// It has broken a rule, or there is nothing that both accept.
+    Broken(tls::Error),
 }
 
 /// Handshakes of a worker that are under way.
@@ -78,7 +91,15 @@ pub(super) async fn accept(
     let agreed = match local.handshakes.enter() {
         Some(_under_way) => {
             let deadline = client.alarm.deadline(*limit);
-            agree(&client.socket, &client.alarm, deadline, server, early, local).await
+            let session = server.session().map_err(|_| Refused::Failed)?;
+            let core = Core::new(session, early);
+            let agreed = agree(&client.socket, &client.alarm, deadline, core, local).await;
+            agreed.map_err(|disagreement| match disagreement {
+                Disagreement::PlainHttp => Refused::PlainHttp,
+                Disagreement::Gone(_) | Disagreement::TooSlow | Disagreement::Broken(_) => {
+                    Refused::Failed
+                }
+            })
         }
         None => Err(Refused::Failed),
     };
@@ -91,20 +112,31 @@ pub(super) async fn accept(
     }
 }
 
+/// Agrees with the target, so that its stream is sealed from then on.
+pub(super) async fn connect(
+    stream: &mut Stream,
+    session: Session,
+    alarm: &Alarm,
+    deadline: u32,
+    local: &Rc<Local>,
+) -> Result<(), Disagreement> {
+    let core = Core::new(session, Buffer::default());
+    let (core, took) = agree(stream, alarm, deadline, core, local).await?;
+    stream.seal(core, took, local);
+    Ok(())
+}
+
 async fn agree(
     socket: &Stream,
     alarm: &Alarm,
     deadline: u32,
-    server: &Server,
-    early: Buffer,
+    mut core: Core,
     local: &Local,
-) -> Result<(Core, Duration), Refused> {
+) -> Result<(Core, Duration), Disagreement> {
     let began = Instant::now();
-    let session = server.session().map_err(|_| Refused::Failed)?;
-    let mut core = Core::new(session, early);
     loop {
-        if let Some(refused) = refuses(core.held()) {
-            return Err(refused);
+        if refuses(core.held()) {
+            return Err(Disagreement::PlainHttp);
         }
         let mut out = local.buffers.head();
         let stepped = loop {
@@ -115,9 +147,16 @@ async fn agree(
             }
         };
         if !out.is_empty() {
-            let written = alarm.until(deadline, socket.write(out)).await;
-            let Some((Ok(()), written)) = written else { return Err(Refused::Failed) };
-            out = written;
+            out = match alarm.until(deadline, socket.write(out)).await {
+                Some((Ok(()), written)) => written,
+                // What we have to say about a mistake may come too late.
+                Some((Err(error), _)) => {
+                    return Err(stepped
+                        .err()
+                        .map_or_else(|| Disagreement::Gone(error), Disagreement::Broken));
+                }
+                None => return Err(Disagreement::TooSlow),
+            };
         }
         local.buffers.put(out);
         match stepped {
@@ -125,23 +164,27 @@ async fn agree(
                 return Ok((core, began.elapsed()));
             }
             Ok(Step::NeedsMore) => {}
-            Ok(Step::Went | Step::Ended) | Err(_) => return Err(Refused::Failed),
+            Ok(Step::Went | Step::Ended) => return Err(gone()),
+            Err(error) => return Err(Disagreement::Broken(error)),
         }
-        let fresh = core.fresh_for_handshake(local).ok_or(Refused::Failed)?;
+        let fresh = core.fresh_for_handshake(local).ok_or_else(gone)?;
         match alarm.until(deadline, socket.read(fresh)).await {
             Some((Ok(1..), fresh)) => core.hold(fresh, local),
-            _ => return Err(Refused::Failed),
+            Some((Ok(0), _)) => return Err(gone()),
+            Some((Err(error), _)) => return Err(Disagreement::Gone(error)),
+            None => return Err(Disagreement::TooSlow),
         }
     }
 }
 
-/// Whether what has come is no TLS at all.
-fn refuses(held: &[u8]) -> Option<Refused> {
-    match held.first()? {
-        &HANDSHAKE => None,
-        byte if byte.is_ascii_uppercase() => Some(Refused::PlainHttp),
-        _ => None,
-    }
+/// The other side has gone without a word.
+fn gone() -> Disagreement {
+    Disagreement::Gone(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Whether what has come is no TLS at all, but HTTP.
+fn refuses(held: &[u8]) -> bool {
+    held.first().is_some_and(u8::is_ascii_uppercase)
 }
 
 /// Tells a client of an L7 listener why there is no session, if it would understand. No request

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crate::http2::{self, Caller, Calling, TARGET_STREAMS_MAX};
 use crate::net::{self, Alarm, Alarms, Buffer, TICK, contain};
 use crate::snapshot::{GroupView, Snapshot, TargetId, TargetView};
+use crate::tls;
 
 use super::carried::Carried;
 use super::connect;
@@ -56,6 +58,8 @@ struct Shared {
 struct Line {
     caller: Caller,
     is_sealed: bool,
+    /// How it is encrypted, where it is.
+    trust: Option<Arc<tls::Client>>,
     wire: Wire,
     /// Streams that are open.
     streams: Cell<usize>,
@@ -127,7 +131,7 @@ impl Drop for Using {
 /// A stream to `target` for one request, and whether its connection was there before.
 ///
 /// # Errors
-/// As [`connect::connect`].
+/// As [`connect::for_request`].
 pub(super) async fn call(
     group: &GroupView,
     target: &TargetView,
@@ -136,7 +140,7 @@ pub(super) async fn call(
 ) -> Result<(Stream, bool), ErrorKind> {
     let deadline = alarm.deadline(group.settings.connect_timeout);
     loop {
-        match local.lines.find(target) {
+        match local.lines.find(group, target) {
             Found::Line(line) => {
                 local.counters.target_connections_reused.add(1);
                 return Ok((stream(&line), true));
@@ -148,8 +152,8 @@ pub(super) async fn call(
             }
             Found::Nothing => {
                 let maker = local.lines.make(group, target);
-                let (connection, _) = connect::connect(group, target, true, alarm, local).await?;
-                let line = Line::begin(connection, target, local).await?;
+                let connection = connect::new(group, target, alarm, local).await?;
+                let line = Line::begin(connection, group, target, local).await?;
                 let stream = stream(&line);
                 maker.made(line);
                 return Ok((stream, false));
@@ -172,9 +176,9 @@ enum Found {
 
 impl Lines {
     /// The connection for one more stream to `target`.
-    fn find(&self, target: &TargetView) -> Found {
+    fn find(&self, group: &GroupView, target: &TargetView) -> Found {
         self.with(target.id, |shared| {
-            shared.lines.retain(|line| line.is_open());
+            shared.lines.retain(|line| line.is_open() && line.encrypts_as(group));
             if let Some(line) = shared.lines.iter().find(|line| line.has_room()) {
                 return Found::Line(line.clone());
             }
@@ -292,6 +296,7 @@ impl Line {
     /// Begins to speak HTTP/2 over `connection`, and starts the task that does.
     async fn begin(
         connection: Stream,
+        group: &GroupView,
         target: &TargetView,
         local: &Rc<Local>,
     ) -> Result<Rc<Self>, ErrorKind> {
@@ -315,6 +320,7 @@ impl Line {
         Ok(Rc::new(Self {
             caller,
             is_sealed,
+            trust: group.encrypts().cloned(),
             wire,
             streams: Cell::new(0),
             used: Cell::new(local.alarms.now()),
@@ -322,6 +328,15 @@ impl Line {
             signals,
             alarms,
         }))
+    }
+
+    /// Whether it is encrypted as connections of `group` are to be.
+    fn encrypts_as(&self, group: &GroupView) -> bool {
+        match (&self.trust, group.encrypts()) {
+            (None, None) => true,
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
     /// Whether it takes new streams: neither side has ended it.

@@ -5,10 +5,13 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{Liveness, TICK};
+use crate::net::TICK;
 use crate::snapshot::{GroupView, Snapshot, TargetId, TargetView};
+use crate::tls;
 
 use super::stream::Stream;
 
@@ -41,9 +44,12 @@ impl Share {
 #[derive(Default)]
 struct Pool {
     target: Option<TargetId>,
+    /// All are encrypted as `dialer` does it, or not at all where there is none.
     idle: Vec<Idle>,
     idle_ticks_max: u32,
     complaint: Option<Complaint>,
+    /// What is remembered of its TLS sessions.
+    dialer: Option<Rc<tls::Dialer>>,
 }
 
 struct Idle {
@@ -63,17 +69,16 @@ impl Pools {
         Self { share, pools: RefCell::default() }
     }
 
-    /// A live connection to `target`, if one is unused. Dead ones met on the way are closed.
+    /// A live connection to `target` of `group`, if one is unused. Dead ones met on the way are
+    /// closed.
     #[must_use]
-    pub(super) fn take(&self, target: &TargetView) -> Option<Stream> {
+    pub(super) fn take(&self, group: &GroupView, target: &TargetView) -> Option<Stream> {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.get_mut(target.id.slot as usize)?;
-        if pool.target != Some(target.id) {
+        if pool.target != Some(target.id) || !pool.encrypts_as(group) {
             return None;
         }
-        std::iter::from_fn(|| pool.idle.pop())
-            .map(|idle| idle.socket)
-            .find(|socket| socket.liveness() == Liveness::Quiet)
+        std::iter::from_fn(|| pool.idle.pop()).map(|idle| idle.socket).find(Stream::is_idle)
     }
 
     /// Keeps `socket` for the next exchange with `target`, unless this worker's share of the
@@ -84,11 +89,25 @@ impl Pools {
         }
         self.with(target.id, |pool| {
             let max = group.settings.idle_connections_max;
-            if self.share.allows_one_more(pool.idle.len(), max) {
+            // The exchange may have begun before the group changed.
+            if pool.encrypts_as(group) && self.share.allows_one_more(pool.idle.len(), max) {
                 pool.idle_ticks_max = ticks(group.settings.idle_timeout);
                 pool.idle.push(Idle { socket, since: now });
             }
         });
+    }
+
+    /// What speaks TLS to `target` as `client` says, and remembers its sessions.
+    pub(super) fn dialer(&self, target: &TargetView, client: &Arc<tls::Client>) -> Rc<tls::Dialer> {
+        self.with(target.id, |pool| match &pool.dialer {
+            Some(dialer) if dialer.is_of(client) => dialer.clone(),
+            _ => {
+                // Those of before were trusted for another reason, or not encrypted.
+                pool.close_idle();
+                let dialer = Rc::new(tls::Dialer::new(client, target.address.ip()));
+                pool.dialer.insert(dialer).clone()
+            }
+        })
     }
 
     /// Says on the log that `target` failed: at once the first time, then at most every ten
@@ -126,28 +145,40 @@ impl Pools {
         for pool in self.pools.borrow_mut().iter_mut() {
             let limit = pool.idle_ticks_max;
             pool.idle.retain(|idle| {
-                now.saturating_sub(idle.since) <= limit && idle.socket.liveness() == Liveness::Quiet
+                let is_kept = now.saturating_sub(idle.since) <= limit;
+                if !is_kept {
+                    idle.socket.end_at_once();
+                }
+                is_kept && idle.socket.is_idle()
             });
         }
     }
 
-    /// Closes the connections of targets that are not in `snapshot`.
+    /// Closes the connections of targets that are not in `snapshot`, and those that are not
+    /// encrypted as it says.
     pub fn retain_targets_of(&self, snapshot: &Snapshot) {
         let mut alive = vec![None; self.pools.borrow().len()];
-        for target in snapshot.groups.iter().flat_map(|group| &group.targets) {
-            if let Some(entry) = alive.get_mut(target.id.slot as usize) {
-                *entry = Some(target.id);
+        for group in &snapshot.groups {
+            for target in &group.targets {
+                if let Some(entry) = alive.get_mut(target.id.slot as usize) {
+                    *entry = Some((target.id, group));
+                }
             }
         }
         for (pool, alive) in self.pools.borrow_mut().iter_mut().zip(alive) {
-            if pool.target != alive {
+            if pool.target != alive.map(|(id, _)| id) {
+                pool.close_idle();
                 *pool = Pool::default();
+            } else if alive.is_some_and(|(_, group)| !pool.encrypts_as(group)) {
+                pool.close_idle();
+                pool.dialer = None;
             }
         }
     }
 
     /// Closes all.
     pub fn clear(&self) {
+        self.pools.borrow_mut().iter_mut().for_each(Pool::close_idle);
         self.pools.borrow_mut().clear();
     }
 
@@ -162,6 +193,21 @@ impl Pools {
             *pool = Pool { target: Some(target), ..Pool::default() };
         }
         change(pool)
+    }
+}
+
+impl Pool {
+    /// Whether its connections are encrypted as those of `group` are to be.
+    fn encrypts_as(&self, group: &GroupView) -> bool {
+        match (&self.dialer, group.encrypts()) {
+            (None, None) => true,
+            (Some(dialer), Some(client)) => dialer.is_of(client),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn close_idle(&mut self) {
+        self.idle.drain(..).for_each(|idle| idle.socket.end_at_once());
     }
 }
 

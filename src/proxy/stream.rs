@@ -27,6 +27,10 @@ use super::local::Local;
 pub(super) use core::Core;
 use core::Opened;
 
+/// Reads of what a TLS session says about itself while its connection is unused. What tells more
+/// than that is not worth listening to: the connection closes.
+const LATE_READS_MAX: usize = 8;
+
 /// The bytes of a connection. At most one read and one write at once, as with a [`Socket`].
 #[derive(Default)]
 pub(super) enum Stream {
@@ -183,6 +187,17 @@ impl Stream {
         }
     }
 
+    /// Whether an unused connection to a target can be used: it is open, and has said nothing that
+    /// nobody asked for. What a TLS session says about itself, such as tickets that come late, is
+    /// taken in. No read may be under way.
+    pub(super) fn is_idle(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.liveness() == Liveness::Quiet,
+            Self::Sealed(sealed) => sealed.is_idle(),
+            Self::Carried(_) | Self::Gone => false,
+        }
+    }
+
     /// As [`Socket::end`], after the word that ends a TLS session. It waits until that is sent; the
     /// caller sets the limit.
     pub(super) fn end(&self) -> impl Future<Output = ()> {
@@ -200,6 +215,17 @@ impl Stream {
                 Either::Left(ready(()))
             }
             Self::Gone => Either::Left(ready(())),
+        }
+    }
+
+    /// As [`Stream::end`] where that can be done at once, before an unused connection is closed.
+    pub(super) fn end_at_once(&self) {
+        if let Self::Sealed(sealed) = self
+            && let Some(out) = sealed.core.borrow_mut().close(&sealed.local)
+        {
+            // A peer that does not hear it sees the close.
+            let _ = sealed.socket.write_at_once(out.filled());
+            sealed.local.buffers.put(out);
         }
     }
 
@@ -267,6 +293,28 @@ impl Sealed {
                 Err(error) => return (Err(error), buffer),
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        let mut core = self.core.borrow_mut();
+        for _ in 0..LATE_READS_MAX {
+            if !core.settle(&self.local) {
+                return false;
+            }
+            match self.socket.liveness() {
+                // Part of a record may be of what nobody asked for.
+                Liveness::Quiet => return core.held().is_empty(),
+                Liveness::Data => {}
+                Liveness::Ended | Liveness::Broken => return false,
+            }
+            let mut fresh = core.fresh(0, &self.local);
+            let read = self.socket.read_at_once(&mut fresh);
+            core.hold(fresh, &self.local);
+            if !matches!(read, Ok(1..)) {
+                return false;
+            }
+        }
+        false
     }
 
     async fn write_some(&self, buffer: Buffer) -> (io::Result<usize>, Buffer) {

@@ -77,28 +77,35 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
     record.error.set(Some(ErrorKind::DestinationUnavailable));
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
     record.forwards(group);
+    let header = match settings.proxy_protocol {
+        Some(version) => {
+            let destination = match destination {
+                Some(destination) => destination,
+                None => client.socket.local_address().ok()?,
+            };
+            let mut header = local.buffers.head();
+            let addresses = Addresses { source: client.peer, destination };
+            proxy_protocol::encode(version, &addresses, header.tail());
+            header
+        }
+        None => Buffer::default(),
+    };
     let mut tried = Tried::default();
-    let mut header_bytes = 0;
     loop {
         let sticky = bound_by_address(client, group, &tried);
         let target = sticky.or_else(|| connect::choose(group, &tried, local))?;
         let load = Load::enter_owned(&target.load);
         record.tries(target);
-        let connected = connect::connect(group, target, true, &client.alarm, local).await;
+        let connected = connect::for_tunnel(group, target, header.filled(), client).await;
         record.connects();
         record.error.set(connected.as_ref().err().copied());
-        if let Ok((socket, _)) = connected {
-            if let Some(version) = settings.proxy_protocol {
-                let destination = match destination {
-                    Some(destination) => destination,
-                    None => client.socket.local_address().ok()?,
-                };
-                let addresses = Addresses { source: client.peer, destination };
-                let mut header = local.buffers.head();
-                proxy_protocol::encode(version, &addresses, header.tail());
+        if let Ok(socket) = connected {
+            let mut header_bytes = 0;
+            // Else it has gone ahead of the TLS session.
+            if socket.as_plain().is_some() && !header.is_empty() {
                 header_bytes = header.len() as u64;
-                header.tail().extend_from_slice(early.filled());
-                early = header;
+                let payload = std::mem::replace(&mut early, header);
+                early.tail().extend_from_slice(payload.filled());
             }
             if group.settings.connection_termination {
                 client.alarm.tag(super::tag(target.id));

@@ -1,17 +1,21 @@
 //! TLS without sockets: certificates, which of them a client is shown, and sessions as state
 //! machines over bytes.
 //!
-//! Control builds one [`Server`] per listener from the bytes of its files; workers make a
-//! [`Session`] of it per connection and move its bytes. Everything a worker touches is immutable
-//! but the tickets, whose keys change now and then. Start with [`Server`], then [`Session`].
+//! Control builds one [`Server`] per listener and one [`Client`] per way to encrypt to targets,
+//! from the bytes of their files; workers make a [`Session`] of it per connection and move its
+//! bytes. Everything a worker touches is immutable but the tickets, whose keys change now and then,
+//! and the sessions that a worker remembers of a target ([`Dialer`]), which are its own. Start with
+//! [`Server`], then [`Session`].
 
 mod certificate;
+mod client;
 mod server;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use certificate::{Certificate, Flaw};
+pub use client::{Authorities, Client, Dialer, Inner, is_server_name};
 pub use server::{Named, Server, Tickets};
 pub use session::{Error, Negotiated, RECORD_BYTES_MAX, Session, Step, Stepped};
 

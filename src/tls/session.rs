@@ -6,11 +6,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::server::{ServerConfig, UnbufferedServerConnection};
+use rustls::client::{ClientConfig, ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConfig, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 
 use super::server::{self, Chosen};
 
@@ -22,6 +24,24 @@ const RECORD_OVERHEAD: usize = 32;
 /// What goes wrong in a session; the peer has broken a rule, or cannot agree with us.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Error(rustls::Error);
+
+impl Error {
+    /// Whether it is about the certificate that the peer has shown.
+    #[must_use]
+    pub fn is_of_certificate(&self) -> bool {
+        use rustls::Error as E;
+        matches!(
+            self.0,
+            E::InvalidCertificate(_) | E::NoCertificatesPresented | E::UnsupportedNameType
+        )
+    }
+
+    /// Whether the peer has said so, by an alert.
+    #[must_use]
+    pub fn is_alert(&self) -> bool {
+        matches!(self.0, rustls::Error::AlertReceived(_))
+    }
+}
 
 impl From<rustls::Error> for Error {
     fn from(error: rustls::Error) -> Self {
@@ -70,9 +90,9 @@ pub struct Negotiated {
     pub cipher: &'static str,
     /// Key exchange, by its IANA name.
     pub key_exchange: &'static str,
-    /// Name that the client asked for and has a certificate; else empty.
+    /// Name that the client asked for and has a certificate; else empty. Ours as a client: empty.
     pub server_name: String,
-    /// Path of the certificate that was shown; `session-reused` where none was.
+    /// Path of the certificate that we have shown; `session-reused` where none was.
     pub certificate: String,
     /// Whether an earlier session goes on.
     pub is_resumed: bool,
@@ -82,20 +102,52 @@ pub struct Negotiated {
 
 /// A session.
 pub struct Session {
-    connection: UnbufferedServerConnection,
+    connection: Connection,
     chosen: Option<Box<Chosen>>,
+}
+
+/// Which side we are. Both are as large as what a session needs, and behind a box where they live.
+enum Connection {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What is to be written once the session is ready for it.
+#[derive(Clone, Copy)]
+enum Write<'a> {
+    /// This, in records of at most so many bytes.
+    Plain(&'a [u8], usize),
+    /// The word that ends our direction.
+    End,
 }
 
 impl Session {
     /// A session that waits for its client.
     pub(super) fn accept(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        Ok(Self { connection: UnbufferedServerConnection::new(config)?, chosen: None })
+        let connection = Connection::Server(UnbufferedServerConnection::new(config)?);
+        Ok(Self { connection, chosen: None })
+    }
+
+    /// A session that begins at the server `name`: the first step writes what to send.
+    pub(super) fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Error> {
+        let connection = Connection::Client(UnbufferedClientConnection::new(config, name)?);
+        Ok(Self { connection, chosen: None })
     }
 
     /// Whether both sides still agree on what and how to speak.
     #[must_use]
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.state().is_handshaking()
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.connection {
+            Connection::Server(connection) => connection,
+            Connection::Client(connection) => connection,
+        }
     }
 
     /// Uses up input: takes one record, or writes one to `out` that is to be sent. Plaintext goes
@@ -106,12 +158,16 @@ impl Session {
         out: &mut Vec<u8>,
         opened: impl FnMut(&[u8]),
     ) -> Stepped {
-        let status = self.connection.process_tls_records(input);
-        let stepped = take(status, out, opened);
-        if let Some(chosen) = server::take_chosen() {
-            self.chosen = Some(Box::new(chosen));
+        match &mut self.connection {
+            Connection::Client(connection) => take(connection.records(input), out, opened),
+            Connection::Server(connection) => {
+                let stepped = take(connection.records(input), out, opened);
+                if let Some(chosen) = server::take_chosen() {
+                    self.chosen = Some(Box::new(chosen));
+                }
+                stepped
+            }
         }
-        stepped
     }
 
     /// Seals `plain` into records of at most `record_bytes`, appended to `out`. `input` is what has
@@ -129,12 +185,7 @@ impl Session {
         opened: impl FnMut(&[u8]),
     ) -> Result<usize, Error> {
         let record_bytes = record_bytes.clamp(1, RECORD_BYTES_MAX);
-        self.write(input, out, opened, |writer, out| {
-            for piece in plain.chunks(record_bytes) {
-                append(out, piece.len() + RECORD_OVERHEAD, |room| writer.encrypt(piece, room))?;
-            }
-            Ok(())
-        })
+        self.write(input, Write::Plain(plain, record_bytes), out, opened)
     }
 
     /// Appends the word that ends our direction to `out`; else as [`Session::seal`].
@@ -147,52 +198,34 @@ impl Session {
         out: &mut Vec<u8>,
         opened: impl FnMut(&[u8]),
     ) -> Result<usize, Error> {
-        self.write(input, out, opened, |writer, out| {
-            append(out, 2 + RECORD_OVERHEAD, |room| writer.queue_close_notify(room))
-        })
+        self.write(input, Write::End, out, opened)
     }
 
     fn write(
         &mut self,
         input: &mut [u8],
+        what: Write<'_>,
         out: &mut Vec<u8>,
-        mut opened: impl FnMut(&[u8]),
-        write: impl FnOnce(&mut Writer<'_>, &mut Vec<u8>) -> Result<(), Error>,
+        opened: impl FnMut(&[u8]),
     ) -> Result<usize, Error> {
-        let mut used = 0;
-        loop {
-            let rest = input.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
-            match state? {
-                ConnectionState::WriteTraffic(mut writer) => {
-                    write(&mut writer, out)?;
-                    return Ok(used + discard);
-                }
-                ConnectionState::BlockedHandshake | ConnectionState::Closed => {
-                    return Err(rustls::Error::HandshakeNotComplete.into());
-                }
-                state => {
-                    handle(state, out, &mut opened)?;
-                    used += discard;
-                }
-            }
+        match &mut self.connection {
+            Connection::Server(connection) => write(connection, input, what, out, opened),
+            Connection::Client(connection) => write(connection, input, what, out, opened),
         }
     }
 
     /// Appends the alert that tells the peer what went wrong, after a step has failed.
     pub fn alert(&mut self, input: &mut [u8], out: &mut Vec<u8>) {
-        if let Ok(ConnectionState::EncodeTlsData(mut encoder)) =
-            self.connection.process_tls_records(input).state
-        {
-            // Without it the peer sees the close alone.
-            let _ = append(out, RECORD_OVERHEAD, |room| encoder.encode(room));
+        match &mut self.connection {
+            Connection::Server(connection) => alert(connection, input, out),
+            Connection::Client(connection) => alert(connection, input, out),
         }
     }
 
     /// What was agreed on, once there is something.
     #[must_use]
     pub fn negotiated(&self) -> Negotiated {
-        let connection = &self.connection;
+        let connection = self.state();
         let Chosen { server_name, certificate } =
             self.chosen.as_deref().cloned().unwrap_or_default();
         let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
@@ -214,7 +247,69 @@ impl Session {
     }
 }
 
-type Writer<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
+/// What both sides of the library have in common, and no trait of theirs says.
+trait Records {
+    type Data;
+
+    /// As `process_tls_records`.
+    fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Records for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+}
+
+impl Records for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+}
+
+fn write(
+    connection: &mut impl Records,
+    input: &mut [u8],
+    what: Write<'_>,
+    out: &mut Vec<u8>,
+    mut opened: impl FnMut(&[u8]),
+) -> Result<usize, Error> {
+    let mut used = 0;
+    loop {
+        let rest = input.get_mut(used..).unwrap_or_default();
+        let UnbufferedStatus { discard, state } = connection.records(rest);
+        match (state?, what) {
+            (ConnectionState::WriteTraffic(mut writer), Write::Plain(plain, record_bytes)) => {
+                for piece in plain.chunks(record_bytes) {
+                    append(out, piece.len() + RECORD_OVERHEAD, |room| writer.encrypt(piece, room))?;
+                }
+                return Ok(used + discard);
+            }
+            (ConnectionState::WriteTraffic(mut writer), Write::End) => {
+                append(out, 2 + RECORD_OVERHEAD, |room| writer.queue_close_notify(room))?;
+                return Ok(used + discard);
+            }
+            (ConnectionState::BlockedHandshake | ConnectionState::Closed, _) => {
+                return Err(rustls::Error::HandshakeNotComplete.into());
+            }
+            (state, _) => {
+                handle(state, out, &mut opened)?;
+                used += discard;
+            }
+        }
+    }
+}
+
+fn alert(connection: &mut impl Records, input: &mut [u8], out: &mut Vec<u8>) {
+    if let Ok(ConnectionState::EncodeTlsData(mut encoder)) = connection.records(input).state {
+        // Without it the peer sees the close alone.
+        let _ = append(out, RECORD_OVERHEAD, |room| encoder.encode(room));
+    }
+}
 
 /// Does what a status asks for.
 fn take<Data>(
@@ -319,6 +414,11 @@ fn cipher(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        // Of the next two targets alone make use.
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => {
+            "ECDHE-ECDSA-CHACHA20-POLY1305"
+        }
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
         _ => "",
     }
 }

@@ -32,7 +32,7 @@ pub use config::{Config, http, tcp};
 pub use control::{Answer, Control, FastTarget, HANDED_OVER_GRACE, Seen, strict_client};
 pub use ends::{Refusing, Silent, free_address};
 pub use message::{Framing, Parsed, Request, Response, parse_request, parse_response};
-pub use target::{ConnectionRecord, Gate, Peer, Target};
+pub use target::{Agreed, ConnectionRecord, Gate, Peer, Target};
 pub use tls::{Authority, TlsClient, der_of};
 
 /// Longest wait for anything. Far above what a busy machine needs, so passing it means "never";

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use socket2::SockRef;
 
 use super::{DEADLINE, End, Parsed, Refusing, Request, parse_request, show};
@@ -30,6 +31,21 @@ pub struct ConnectionRecord {
     pub problem: Option<String>,
     /// How the balancer ended the connection, once a read has seen it.
     pub end: Option<End>,
+    /// What both sides have agreed on, once they have.
+    pub tls: Option<Agreed>,
+}
+
+/// A TLS session as a target sees it.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// Name that was asked for.
+    pub server_name: Option<String>,
+    /// What is spoken inside, if that was agreed on.
+    pub inner: Option<Vec<u8>>,
+    /// Whether an earlier session goes on.
+    pub is_resumed: bool,
+    /// Version.
+    pub version: rustls::ProtocolVersion,
 }
 
 impl ConnectionRecord {
@@ -53,6 +69,8 @@ impl ConnectionRecord {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// How connections from now on are encrypted.
+    tls: Mutex<Option<Arc<ServerConfig>>>,
 }
 
 #[derive(Default)]
@@ -140,6 +158,22 @@ impl Target {
                 }
             }
         })
+    }
+
+    /// Speaks TLS.
+    pub fn tls(self, config: &Arc<ServerConfig>) -> Self {
+        self.set_tls(config);
+        self
+    }
+
+    /// Speaks TLS as `config` says from the next connection on.
+    pub fn set_tls(&self, config: &Arc<ServerConfig>) {
+        *self.shared.tls.lock().expect("lock") = Some(Arc::clone(config));
+    }
+
+    /// The TLS sessions so far.
+    pub fn sessions(&self) -> Vec<Agreed> {
+        self.connections().into_iter().filter_map(|connection| connection.tls).collect()
     }
 
     /// Where it listens.
@@ -231,6 +265,7 @@ pub struct Peer {
     pub index: usize,
     unread: Vec<u8>,
     resets: bool,
+    tls: Option<Box<ServerConnection>>,
 }
 
 impl Peer {
@@ -245,7 +280,9 @@ impl Peer {
         state.streams.push(Arc::downgrade(&stream));
         shared.changed.notify_all();
         drop(state);
-        Self { stream, shared: Arc::clone(shared), index, unread: Vec::new(), resets: false }
+        let tls = shared.tls.lock().expect("lock").clone();
+        let tls = tls.map(|config| Box::new(ServerConnection::new(config).expect("session")));
+        Self { stream, shared: Arc::clone(shared), index, unread: Vec::new(), resets: false, tls }
     }
 
     /// The next whole request; `None` at the end of the connection or when it is malformed.
@@ -307,7 +344,16 @@ impl Peer {
     /// Receives some bytes into `unread`; `false` at the end.
     fn receive(&mut self) -> bool {
         let mut buffer = vec![0; 256 * 1024];
-        let end = match (&*self.stream).read(&mut buffer) {
+        let read = match &mut self.tls {
+            Some(tls) => {
+                let read = rustls::Stream::new(&mut **tls, &mut &*self.stream).read(&mut buffer);
+                let agreed = agreed(tls);
+                self.shared.record(self.index, |record| record.tls = agreed);
+                read
+            }
+            None => (&*self.stream).read(&mut buffer),
+        };
+        let end = match read {
             Ok(0) => End::Closed,
             Ok(count) => {
                 let received = &buffer[..count];
@@ -325,11 +371,50 @@ impl Peer {
 
     /// Sends these bytes; `false` when the connection is gone.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        (&*self.stream).write_all(bytes).is_ok()
+        match &mut self.tls {
+            Some(tls) => {
+                let mut stream = &*self.stream;
+                let mut stream = rustls::Stream::new(&mut **tls, &mut stream);
+                stream.write_all(bytes).and_then(|()| stream.flush()).is_ok()
+            }
+            None => (&*self.stream).write_all(bytes).is_ok(),
+        }
+    }
+
+    /// The session, for what is not spoken through it.
+    pub fn session(&mut self) -> &mut ServerConnection {
+        self.tls.as_mut().expect("TLS")
+    }
+
+    /// Sends what the session has to say about itself.
+    pub fn flush(&mut self) {
+        let Some(tls) = &mut self.tls else { return };
+        while tls.wants_write() {
+            tls.write_tls(&mut &*self.stream).expect("send");
+        }
+    }
+
+    /// Agrees with the balancer; `false` where they do not.
+    pub fn handshake(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else { return true };
+        while tls.is_handshaking() {
+            if tls.complete_io(&mut &*self.stream).is_err() {
+                return false;
+            }
+        }
+        let agreed = agreed(tls);
+        self.shared.record(self.index, |record| record.tls = agreed);
+        true
+    }
+
+    /// Leaves the word out that ends a session.
+    pub fn truncate(&mut self) {
+        self.tls = None;
     }
 
     /// Sends FIN; bytes may still arrive.
     pub fn half_close(&mut self) {
+        self.end_session();
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
@@ -339,8 +424,16 @@ impl Peer {
         self.resets = true;
     }
 
-    fn close(&self) {
+    fn end_session(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut &*self.stream);
+        }
+    }
+
+    fn close(&mut self) {
         if !self.resets {
+            self.end_session();
             let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
@@ -349,6 +442,15 @@ impl Peer {
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
+}
+
+fn agreed(tls: &ServerConnection) -> Option<Agreed> {
+    (!tls.is_handshaking()).then(|| Agreed {
+        server_name: tls.server_name().map(str::to_owned),
+        inner: tls.alpn_protocol().map(<[u8]>::to_vec),
+        is_resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
+        version: tls.protocol_version().expect("agreed"),
+    })
 }
 
 /// A latch that a test opens to let a script go on.

@@ -8,8 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tempfile::TempDir;
 
 use super::{DEADLINE, End, Parsed, Response, parse_response, show};
@@ -89,6 +90,38 @@ impl Authority {
         let files = files.collect::<Vec<_>>().join(", ");
         let more = if more.is_empty() { String::new() } else { format!(", {more}") };
         format!("tls = {{ certificates = [{files}]{more} }}")
+    }
+
+    /// How a target speaks that shows the certificate `name`, and remembers sessions.
+    pub fn server(&self, name: &str) -> Arc<ServerConfig> {
+        self.server_of(name, rustls::DEFAULT_VERSIONS, &[])
+    }
+
+    /// The same, with these versions and with what may be spoken inside.
+    pub fn server_of(
+        &self,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        inner: &[&str],
+    ) -> Arc<ServerConfig> {
+        let read = |end: &str| std::fs::read(self.path(&format!("{name}.{end}"))).expect("file");
+        let certificate = CertificateDer::from_pem_slice(&read("pem")).expect("certificate");
+        let key = PrivateKeyDer::from_pem_slice(&read("key")).expect("key");
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("certificate");
+        config.alpn_protocols = inner.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// The lines of a target group whose targets this authority vouches for.
+    pub fn group(&self, protocol: &str, more: &str) -> String {
+        let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+        format!("protocol = \"{protocol}\"\ntls = {{ ca = \"{}\"{more} }}", self.ca())
     }
 
     /// How a client speaks that trusts this authority, and remembers sessions.
@@ -252,7 +285,6 @@ impl TlsClient {
 
 /// The certificate in the PEM file at `path`, as it is on the wire.
 pub fn der_of(path: &Path) -> Vec<u8> {
-    use rustls::pki_types::pem::PemObject;
     let bytes = std::fs::read(path).expect("certificate");
-    rustls::pki_types::CertificateDer::from_pem_slice(&bytes).expect("PEM").to_vec()
+    CertificateDer::from_pem_slice(&bytes).expect("PEM").to_vec()
 }

@@ -1,4 +1,5 @@
-//! TLS listeners, end to end: real clients, sessions that begin and end badly, certificates.
+//! TLS listeners and TLS to targets, end to end: real clients, sessions that begin and end badly,
+//! certificates.
 
 #![allow(clippy::disallowed_methods, reason = "a pause is the pace of a client")]
 
@@ -9,6 +10,7 @@ mod harness;
 mod hostile;
 mod l4;
 mod streams;
+mod targets;
 
 use harness::*;
 

@@ -23,7 +23,15 @@ pub(in crate::config) struct TargetGroup {
     #[schemars(length(max = TARGETS_PER_GROUP_MAX))]
     #[schemars(extend("examples" = [["127.0.0.1:8081"]]))]
     pub(in crate::config) targets: Vec<Located<Brief<Target>>>,
-    /// Longest wait for a TCP connection to a target, 10ms to 10m; then 504. Default "10s".
+    /// What targets speak: "HTTPS" and "TLS" inside TLS. Listeners of both modes may forward to any
+    /// group; one of mode l7 always speaks HTTP. Default "HTTP".
+    pub(in crate::config) protocol: Key<TargetProtocol>,
+    /// How targets are verified, for protocol "HTTPS" and "TLS" and such health checks. Default:
+    /// fully, against those whom the system trusts, by the address of the target.
+    #[schemars(extend("examples" = [{ "ca": "/etc/ringway/targets-ca.pem" }]))]
+    pub(in crate::config) tls: Key<TargetTls>,
+    /// Longest wait for a connection to a target, its TLS session included, 10ms to 10m; then 504.
+    /// Default "10s".
     pub(in crate::config) connect_timeout: Key<DurationText>,
     /// Longest silence of a target that owes a response, 100ms to 24h; then 504. Default "60s".
     pub(in crate::config) response_timeout: Key<DurationText>,
@@ -170,13 +178,54 @@ pub(in crate::config) struct Target {
     pub(in crate::config) weight: Key<u16>,
 }
 
+/// What targets speak, as AWS spells it; any case is accepted.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in crate::config) enum TargetProtocol {
+    /// HTTP, or what a listener of mode l4 passes on.
+    Http,
+    /// The same inside TLS.
+    Https,
+    /// What a listener of mode l4 passes on. As HTTP, but probed by TCP unless the health check
+    /// says otherwise.
+    Tcp,
+    /// The same inside TLS.
+    Tls,
+}
+
+/// How targets are verified.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct TargetTls {
+    /// Whether the certificate of a target is verified. Default "full".
+    pub(in crate::config) verify: Key<Verify>,
+    /// PEM file with the certificates of those who may vouch for targets. It is looked at once a
+    /// second and read again when it has changed. Default: those whom the system trusts.
+    #[schemars(extend("examples" = ["/etc/ringway/targets-ca.pem"]))]
+    pub(in crate::config) ca: Key<String>,
+    /// Name that each target is asked for (SNI) and that its certificate must be for: a host name
+    /// or an IP address. Default: the address of the target, and no name is asked for.
+    #[schemars(extend("examples" = ["blog.internal"]))]
+    pub(in crate::config) server_name: Key<String>,
+}
+
+/// Whether the certificate of a target is verified.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Verify {
+    /// Its chain, dates and name.
+    Full,
+    /// Not at all, as AWS ALB: whoever answers in its place is taken for the target.
+    None,
+}
+
 /// How targets are probed.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct HealthCheck {
     /// Whether targets are probed; if not, they count as healthy. Default true.
     pub(in crate::config) enabled: Key<bool>,
-    /// What a probe speaks. Default "http".
+    /// What a probe speaks. Default: the protocol of the group.
     pub(in crate::config) protocol: Key<ProbeProtocol>,
     /// Port that is probed: "traffic-port" (the target's own) or 1 to 65535. Default
     /// "traffic-port".
@@ -212,4 +261,8 @@ pub(in crate::config) enum ProbeProtocol {
     Http,
     /// A TCP connection that is made succeeds.
     Tcp,
+    /// As http, inside TLS; the target is verified as `tls` of the group says.
+    Https,
+    /// A TLS session that is made succeeds; verified as with https.
+    Tls,
 }

@@ -11,7 +11,7 @@ use crate::config::file::{self, Brief, Located, Switch};
 use crate::config::values::{self, show_duration};
 use crate::model::{
     Algorithm, HealthCheck, OutlierDetection, ProbeProtocol, ProtocolVersion, Retry, Target,
-    TargetGroup, Weight,
+    TargetGroup, TargetProtocol, Weight,
 };
 
 /// Making a connection takes a round trip, so less than a second is no mistake.
@@ -38,6 +38,15 @@ impl Lowering<'_, '_> {
                 file::Algorithm::WeightedRandom => Algorithm::WeightedRandom,
             };
         }
+        if let Some(protocol) = &file.protocol {
+            group.protocol = match protocol.value {
+                file::TargetProtocol::Http => TargetProtocol::Http,
+                file::TargetProtocol::Https => TargetProtocol::Https,
+                file::TargetProtocol::Tcp => TargetProtocol::Tcp,
+                file::TargetProtocol::Tls => TargetProtocol::Tls,
+            };
+            group.health_check.protocol = group.protocol.into();
+        }
         if let Some(retry) = &file.retry {
             group.retry = match retry.value {
                 file::Retry::Safe => Retry::Safe,
@@ -54,8 +63,9 @@ impl Lowering<'_, '_> {
         self.duration(&file.deregistration_delay, &delay, &mut group.deregistration_delay);
         self.slow_start(file, &mut group);
         if let Some(check) = &file.health_check {
-            group.health_check = self.health_check(&check.value, group.protocol_version);
+            group.health_check = self.health_check(&check.value, &group);
         }
+        self.target_tls(file, &mut group);
         if let Some(stickiness) = &file.stickiness {
             group.stickiness = self.stickiness(stickiness, group.algorithm);
         }
@@ -166,8 +176,8 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn health_check(&mut self, file: &file::HealthCheck, version: ProtocolVersion) -> HealthCheck {
-        let mut check = HealthCheck::of(version);
+    fn health_check(&mut self, file: &file::HealthCheck, group: &TargetGroup) -> HealthCheck {
+        let mut check = group.health_check.clone();
         if let Some(enabled) = &file.enabled {
             check.enabled = enabled.value;
         }
@@ -175,6 +185,8 @@ impl Lowering<'_, '_> {
             check.protocol = match protocol.value {
                 file::ProbeProtocol::Http => ProbeProtocol::Http,
                 file::ProbeProtocol::Tcp => ProbeProtocol::Tcp,
+                file::ProbeProtocol::Https => ProbeProtocol::Https,
+                file::ProbeProtocol::Tls => ProbeProtocol::Tls,
             };
         }
         let port = self.read(&file.port, |text| values::port_or(&text.0, "traffic-port"));
@@ -182,7 +194,9 @@ impl Lowering<'_, '_> {
         if let Some(path) = self.read(&file.path, |text| values::probe_path(text)) {
             check.path = path;
         }
-        if let Some(matcher) = self.read(&file.matcher, |text| values::matcher(&text.0, version)) {
+        if let Some(matcher) =
+            self.read(&file.matcher, |text| values::matcher(&text.0, group.protocol_version))
+        {
             check.matcher = matcher;
         }
         if let Some(threshold) = &file.healthy_threshold {
@@ -192,10 +206,10 @@ impl Lowering<'_, '_> {
             check.unhealthy_threshold = threshold.value;
         }
         self.probe_times(file, &mut check);
-        if check.protocol == ProbeProtocol::Tcp {
+        if !check.protocol.is_http() {
             self.without_effect(
-                "a tcp health check",
-                "only http probes have a path and a status",
+                "a tcp or tls health check",
+                "only http and https probes have a path and a status",
                 [file.path.as_ref().map(|key| &key.at), file.matcher.as_ref().map(|key| &key.at)],
             );
         }

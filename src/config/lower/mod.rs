@@ -5,8 +5,9 @@
 //! that the checks beside it still run; with an error reported, `parse` throws the model away.
 //! Start with [`lower`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::{Findings, nearest, quote, quote_all};
@@ -54,7 +55,7 @@ pub(super) enum Disk {
 /// Makes the model; what is wrong goes to `findings`.
 pub(super) fn lower(config: &file::Config, disk: Disk, findings: &mut Findings<'_>) -> Model {
     let groups = Groups::of(&config.target_groups, findings);
-    let mut lowering = Lowering { findings, groups, disk };
+    let mut lowering = Lowering { findings, groups, disk, looked_for: HashSet::new() };
     let target_groups: Vec<_> =
         config.target_groups.iter().map(|group| lowering.group(&group.value)).collect();
     lowering.groups.stickiness =
@@ -73,6 +74,8 @@ struct Lowering<'f, 't> {
     findings: &'f mut Findings<'t>,
     groups: Groups,
     disk: Disk,
+    /// Files of those who vouch for targets that were looked at; `None`: whom the system trusts.
+    looked_for: HashSet<Option<PathBuf>>,
 }
 
 /// The target groups of the file by name.

@@ -1,4 +1,5 @@
-//! How listeners encrypt: files, policies, and whether the files are what they should be.
+//! How listeners encrypt, and connections to targets: files, policies, and whether the files are
+//! what they should be.
 
 use std::fs;
 use std::io;
@@ -11,9 +12,10 @@ use crate::config::diagnostic::{nearest, quote};
 use crate::config::file::{self, Located};
 use crate::config::values::{self, Flaw, Read};
 use crate::model::{
-    CERTIFICATES_MAX, CertificateFiles, EXPIRES_SOON_SECONDS, Policy, Tls, Unserved,
+    CERTIFICATES_MAX, CertificateFiles, EXPIRES_SOON_SECONDS, Policy, TargetGroup, TargetTls, Tls,
+    Unserved, Verify,
 };
-use crate::tls::Certificate;
+use crate::tls::{Authorities, Certificate, is_server_name};
 
 impl Lowering<'_, '_> {
     pub(super) fn tls(&mut self, located: &Located<file::Tls>) -> Tls {
@@ -52,6 +54,67 @@ impl Lowering<'_, '_> {
             self.certificate_files(&files, &certificate.at, &key.at);
         }
         Some(files)
+    }
+
+    /// How targets are verified.
+    pub(super) fn target_tls(&mut self, file: &file::TargetGroup, group: &mut TargetGroup) {
+        let Some(Located { at, value: tls }) = &file.tls else {
+            let at = file.protocol.as_ref().map(|key| &key.at);
+            let at = at.or_else(|| file.health_check.as_ref().map(|key| &key.at));
+            if let (true, Some(at)) = (group.needs_tls(), at) {
+                self.authorities(&group.tls, at);
+            }
+            return;
+        };
+        let verify = tls.verify.as_ref().map(|verify| verify.value);
+        group.tls.verify = match verify {
+            Some(file::Verify::None) => Verify::None,
+            Some(file::Verify::Full) | None => Verify::Full,
+        };
+        group.tls.ca = self.read(&tls.ca, |text| values::file_path(text));
+        group.tls.server_name = self.read(&tls.server_name, |text| server_name(text));
+        if !group.needs_tls() {
+            // Whoever writes this counts on it: plain bytes would be a bad surprise.
+            let help = "set `protocol` to \"HTTPS\" or \"TLS\", or remove `tls`";
+            let problem = "`tls` without anything that is encrypted";
+            self.findings.error(at, problem).help(help);
+        } else if group.tls.verify == Verify::None {
+            self.without_effect(
+                "targets that are not verified",
+                "remove it, or set `verify` to \"full\"",
+                [tls.ca.as_ref().map(|key| &key.at)],
+            );
+        } else {
+            let at = tls.ca.as_ref().map_or(at, |key| &key.at);
+            self.authorities(&group.tls, at);
+        }
+    }
+
+    /// Reports what is wrong with those who vouch for targets.
+    fn authorities(&mut self, tls: &TargetTls, at: &Range<usize>) {
+        if self.disk == Disk::Leave || !self.looked_for.insert(tls.ca.clone()) {
+            return;
+        }
+        let (read, shown) = match &tls.ca {
+            Some(path) => {
+                let Some(pem) = self.bytes_of(path, at) else { return };
+                (Authorities::read(&pem), quote(&path.display().to_string()))
+            }
+            None => {
+                let found = rustls_native_certs::load_native_certs();
+                (Authorities::of_system(found.certs), "the list of whom the system trusts".into())
+            }
+        };
+        if let Err(flaw) = read {
+            let help = match tls.ca {
+                Some(_) => Authorities::CURE,
+                None => {
+                    "install the package ca-certificates, or name who vouches for the targets: \
+                     `tls = { ca = \"/etc/ringway/targets-ca.pem\" }`"
+                }
+            };
+            self.findings.error(at, format!("{shown}: {flaw}")).help(help);
+        }
     }
 
     /// Reports what is wrong with the files themselves.
@@ -113,6 +176,17 @@ impl Lowering<'_, '_> {
             let problem = format!("the certificate in {shown} is not valid yet");
             self.findings.warning(at, problem).help("look at its dates, and at this host's clock");
         }
+    }
+}
+
+/// Reads the name of a target.
+fn server_name(text: &str) -> Read<String> {
+    match is_server_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new(
+            format!("{} is no name of a server", quote(text)),
+            "a host name or an IP address, without a port: for example \"blog.internal\"",
+        )),
     }
 }
 

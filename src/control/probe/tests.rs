@@ -392,7 +392,7 @@ async fn four_thousand_targets_are_cheap() {
     let mut probing = Probing::start();
     let starts = Starts { first: LONG, second: LONG };
     let check = Arc::new(once());
-    let sleeping = Target { key: target.clone(), check, schedule: 0, starts };
+    let sleeping = Target { key: target.clone(), check, tls: None, schedule: 0, starts };
     let task = sleeping.run(Instant::now(), probing.prober.shared.clone());
     assert!(size_of_val(&task) <= 768, "{} bytes", size_of_val(&task));
     drop(task);

@@ -10,6 +10,7 @@ use crate::health::{Outliers, Routable, SlowStart, State, TargetHealth, Transiti
 use crate::metrics::{Tally, TargetCounters};
 use crate::model::{Target, TargetGroup, Weight};
 use crate::snapshot::{GroupBase, GroupView, Load, TargetId, TargetView};
+use crate::tls;
 
 /// A target group.
 #[derive(Debug)]
@@ -112,6 +113,19 @@ impl Group {
         }
         self.deregister(now, |address| !wanted.contains_key(&address), note);
         self.refresh(now);
+    }
+
+    /// Encrypts with `client` from now on, if that is another one.
+    pub(super) fn encrypt(&mut self, client: Option<Arc<tls::Client>>, now: Instant) {
+        let is_it = match (&self.base.tls, &client) {
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_it {
+            self.base.tls = client;
+            self.refresh(now);
+        }
     }
 
     fn deregister(

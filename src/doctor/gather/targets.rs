@@ -66,7 +66,7 @@ async fn ask_one(address: SocketAddr, check: &HealthCheck, patience: Duration) -
     if !check.enabled {
         return Answer::Good;
     }
-    match probe::once(address, check).await {
+    match probe::once(address, check.into()).await {
         Ok(Probe::Success) => Answer::Good,
         Ok(Probe::CodeMismatch(code)) if check.version == ProtocolVersion::Grpc => {
             Answer::Code(code)
@@ -87,6 +87,8 @@ fn describe(check: &HealthCheck, target: SocketAddr) -> String {
             format!("gRPC {address}{}", check.path)
         }
         ProbeProtocol::Http => format!("http://{address}{}", check.path),
+        ProbeProtocol::Https => format!("https://{address}{}", check.path),
         ProbeProtocol::Tcp => format!("tcp {address}"),
+        ProbeProtocol::Tls => format!("tls {address}"),
     }
 }

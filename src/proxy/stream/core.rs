@@ -142,6 +142,30 @@ impl Core {
         }
     }
 
+    /// Takes in what the protocol says about itself; whether nothing else has come, and neither
+    /// side has ended its direction. Part of a record may be left.
+    pub(super) fn settle(&mut self, local: &Local) -> bool {
+        loop {
+            let Self { session, held, opened, reply, ended, closed, .. } = self;
+            if *ended || *closed || !opened.is_empty() {
+                return false;
+            }
+            let Stepped { discard, result } =
+                session.step(held.filled_mut(), reply, |bytes| opened.extend_from_slice(bytes));
+            held.consume(discard);
+            match result {
+                Ok(Step::Went) => {}
+                Ok(Step::NeedsMore) => break,
+                Ok(Step::Ended) => *ended = true,
+                Err(_) => return false,
+            }
+        }
+        if self.held.is_empty() {
+            local.buffers.put(std::mem::take(&mut self.held));
+        }
+        self.held.len() < HELD_BYTES_MAX
+    }
+
     /// Hands over what was opened before.
     fn hand_over(&mut self, buffer: &mut Buffer) {
         let rest = self.opened.get(self.at..).unwrap_or_default();
