@@ -21,12 +21,18 @@ use super::respond::Own;
 use super::sticky::{Binding, ForwardBinding};
 use super::stream::Stream;
 
+/// So often a request goes to a target again that did not look at it: the connection was about to
+/// end, or carried as many as it could.
+const REFUSALS_MAX: u8 = 3;
+
 /// What has been sent again because a target closed before it answered. A request that kills
 /// whoever reads it meets one more target at most.
 #[derive(Default)]
 struct Again {
     here: bool,
     elsewhere: bool,
+    /// How often a target said that it had not looked at the request.
+    refusals: u8,
 }
 
 /// Where to send a request again.
@@ -40,6 +46,15 @@ enum Place {
 impl Again {
     fn is_begun(&self) -> bool {
         self.here || self.elsewhere
+    }
+
+    /// Where to, after the target has said that it did not look at the request.
+    fn after_refusal(&mut self) -> Option<Place> {
+        self.refusals += 1;
+        match self.refusals {
+            ..=REFUSALS_MAX => Some(Place::Here),
+            _ => self.next(false),
+        }
     }
 
     /// Where to, after a connection has failed that was `reused` or new.
@@ -221,7 +236,11 @@ impl Exchange<'_> {
                 }
                 result => return result,
             };
-            match again.next(reused) {
+            let place = match failure.is_unprocessed() {
+                true => again.after_refusal(),
+                false => again.next(reused),
+            };
+            match place {
                 // Only the connection was stale; the client may be bound to the target.
                 Some(Place::Here) => sticky = Some(target),
                 Some(Place::Elsewhere) => tried.add(target),
@@ -278,7 +297,8 @@ impl Exchange<'_> {
             let upgrade = Upgrade { socket, load, target: target.id, record };
             return Ok(Outcome::Upgraded(Box::new(upgrade)));
         }
-        if reply.reusable && whole.get() {
+        // What carried one request carries no other.
+        if reply.reusable && whole.get() && socket.as_carried().is_none() {
             self.local.pools.put(group, target, socket, self.client.alarm.now());
         }
         Ok(if reply.keep { Outcome::Completed } else { Outcome::Closed })

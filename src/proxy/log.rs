@@ -10,6 +10,7 @@ use crate::net::{Moment, Tag};
 use crate::snapshot::LogView;
 use crate::tls::Negotiated;
 
+use super::dialect::Dialect;
 use super::http::Client;
 use super::local::Local;
 use super::record::{Record, Text, Times};
@@ -82,6 +83,7 @@ fn protocol(record: &Record, client: &Client) -> Protocol {
         (Some(Mode::L4), ..) => Protocol::Tcp,
         (_, 101, false) => Protocol::Ws,
         (_, 101, true) => Protocol::Wss,
+        (_, _, true) if record.dialect.get() == Dialect::Grpc => Protocol::Grpcs,
         _ if client.socket.as_carried().is_some() => Protocol::H2,
         (_, _, false) => Protocol::Http,
         (_, _, true) => Protocol::Https,
