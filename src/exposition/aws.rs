@@ -205,7 +205,7 @@ impl Minutes<'_, '_> {
     /// What it has by target group only.
     fn groups(&mut self, all: &[GroupChange<'_>]) -> fmt::Result {
         type Read = fn(&GroupChange<'_>) -> Option<f64>;
-        let families: [(&str, &str, Read); 10] = [
+        let families: [(&str, &str, Read); 11] = [
             ("aws_applicationelb_healthy_host_count_average", "Healthy targets", |it| {
                 Some(it.of.states[HEALTHY] as f64)
             }),
@@ -236,6 +236,11 @@ impl Minutes<'_, '_> {
                 "aws_applicationelb_target_connection_error_count_sum",
                 "Connections not made",
                 |it| Some(it.totals.connect_errors as f64),
+            ),
+            (
+                "aws_applicationelb_target_tlsnegotiation_error_count_sum",
+                "Connections over which there was no TLS session",
+                |it| Some(it.totals.tls_errors as f64),
             ),
             (
                 "aws_applicationelb_unhealthy_routing_request_count_sum",

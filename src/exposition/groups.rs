@@ -29,7 +29,7 @@ fn classes<'n>(counts: &[u64; CLASSES]) -> impl Iterator<Item = ((&'n str, &'n s
 
 fn totals(groups: &[Group], page: &mut Page<'_>) -> fmt::Result {
     type Read = fn(&GroupTotals) -> u64;
-    let counters: [(&str, &str, Read); 6] = [
+    let counters: [(&str, &str, Read); 7] = [
         (
             "ringway_group_requests",
             "Requests (L4: connections) that a target was chosen for",
@@ -42,6 +42,9 @@ fn totals(groups: &[Group], page: &mut Page<'_>) -> fmt::Result {
         ("ringway_group_connections", "Connections made to targets", |it| it.connections),
         ("ringway_group_connect_errors", "Connections that could not be made", |it| {
             it.connect_errors
+        }),
+        ("ringway_group_tls_errors", "Connections over which there was no TLS session", |it| {
+            it.tls_errors
         }),
         ("ringway_group_fail_open_requests", "Requests sent while too few were healthy", |it| {
             it.fail_open_requests
@@ -101,7 +104,7 @@ fn all(groups: &[Group]) -> impl Iterator<Item = (Labels<'_>, &Target)> {
 
 fn targets(groups: &[Group], page: &mut Page<'_>) -> fmt::Result {
     type Count = fn(&Target) -> u64;
-    let counters: [(&str, &str, Count); 4] = [
+    let counters: [(&str, &str, Count); 5] = [
         ("ringway_target_requests", "Requests (L4: connections) sent to it", |it| it.requests),
         ("ringway_target_failures", "Its responses 5xx, and connections not made", |it| {
             it.failures
@@ -109,6 +112,9 @@ fn targets(groups: &[Group], page: &mut Page<'_>) -> fmt::Result {
         ("ringway_target_connections", "Connections to it", |it| it.totals.connections),
         ("ringway_target_connect_errors", "Connections to it that could not be made", |it| {
             it.totals.connect_errors
+        }),
+        ("ringway_target_tls_errors", "Connections to it over which there was no session", |it| {
+            it.totals.tls_errors
         }),
     ];
     for (name, help, read) in counters {

@@ -49,7 +49,7 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const RESET_STREAMS_MAX: usize = 64;
 /// Streams that were reset before anybody has looked at them, and for errors of the peer; beyond
 /// them the connection ends with ENHANCE_YOUR_CALM (CVE-2023-44487, CVE-2025-8671).
-const EARLY_RESETS_MAX: usize = 32;
+const EARLY_RESETS_MAX: usize = STREAMS_MAX as usize;
 const ERROR_RESETS_MAX: usize = 256;
 
 /// A connection with a client, over `T`.

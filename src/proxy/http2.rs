@@ -128,6 +128,8 @@ enum Look {
     Over,
     /// Nothing, for as long as was asked.
     Silence,
+    /// Frames that bring nothing.
+    Flood,
 }
 
 /// Serves a client connection, of which `early` has been read, until it closes.
@@ -163,10 +165,6 @@ async fn begin(client: &Client, wire: &Wire, local: &Local) -> Option<Serving<Wi
 impl Connection<'_> {
     async fn run(mut self) {
         loop {
-            if self.wire.is_flooded() {
-                tracing::debug!(client = %self.client.peer, "HTTP/2 frames that bring nothing");
-                return self.close(Reason::ENHANCE_YOUR_CALM).await;
-            }
             if !self.ending && self.must_end() {
                 self.end();
             }
@@ -177,6 +175,10 @@ impl Connection<'_> {
             };
             match look {
                 Look::Request(incoming) => self.request(incoming),
+                Look::Flood => {
+                    tracing::debug!(client = %self.client.peer, "HTTP/2 frames that bring nothing");
+                    return self.close(Reason::ENHANCE_YOUR_CALM).await;
+                }
                 Look::Over => return self.close(Reason::NO_ERROR).await,
                 Look::Silence if self.local.alarms.is_cut() => return,
                 Look::Silence if self.ending && self.under_way.count() == 0 => {
@@ -287,7 +289,7 @@ async fn next(serving: &mut Serving<Wire>, wire: &Wire) -> Look {
         match polled {
             Poll::Ready(Some(Ok(incoming))) => Poll::Ready(Look::Request(incoming)),
             Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Look::Over),
-            Poll::Pending if wire.is_flooded() => Poll::Ready(Look::Silence),
+            Poll::Pending if wire.is_flooded() => Poll::Ready(Look::Flood),
             Poll::Pending => Poll::Pending,
         }
     })

@@ -17,7 +17,7 @@ use super::session::{Error, Session};
 use crate::model::{TargetTls, Verify};
 
 /// Sessions that a worker remembers of a target; the library keeps eight tickets per name.
-const SESSIONS_REMEMBERED: usize = 16;
+const SESSIONS_REMEMBERED: usize = 8;
 
 /// Who may vouch for a target.
 #[derive(Debug, Clone)]

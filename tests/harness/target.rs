@@ -407,6 +407,31 @@ impl Peer {
         true
     }
 
+    /// Speaks TLS from now on; nothing may have come of it yet but what is left unread.
+    pub fn begin_tls(&mut self, config: &Arc<ServerConfig>) {
+        let mut tls = Box::new(ServerConnection::new(Arc::clone(config)).expect("session"));
+        let mut early = self.unread.as_slice();
+        while !early.is_empty() {
+            tls.read_tls(&mut early).expect("room");
+            tls.process_new_packets().expect("TLS");
+        }
+        self.unread.clear();
+        self.tls = Some(tls);
+    }
+
+    /// The session and its connection, for another protocol. Nothing may be left unread.
+    pub fn into_stream(&mut self) -> (ServerConnection, TcpStream) {
+        assert!(self.unread.is_empty(), "left unread: {}", show(&self.unread));
+        let tls = self.tls.take().expect("TLS");
+        (*tls, self.stream.try_clone().expect("clone"))
+    }
+
+    /// Takes all bytes up to the end of the connection, as they are on the wire.
+    pub fn take_raw(&mut self) -> Vec<u8> {
+        self.tls = None;
+        self.take_rest()
+    }
+
     /// Leaves the word out that ends a session.
     pub fn truncate(&mut self) {
         self.tls = None;

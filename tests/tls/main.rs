@@ -9,8 +9,11 @@ mod clients;
 mod harness;
 mod hostile;
 mod l4;
+mod l4_targets;
+mod probes;
 mod streams;
 mod targets;
+mod trust;
 
 use harness::*;
 
