@@ -102,14 +102,19 @@ pub(super) async fn serve(mut client: Box<Client>, local: Rc<Local>) {
             return Box::pin(handshake::refuse(&client, refused, &local)).await;
         }
     }
-    match http2::is_spoken(&client, &local) {
-        Spoken::No => {}
-        Spoken::Agreed => return Box::pin(http2::serve(client, input, local)).await,
+    let speaks_http2 = match http2::is_spoken(&client, &local) {
+        Spoken::No => false,
+        Spoken::Agreed => true,
         Spoken::Perhaps => match Box::pin(http2::tell(&client, input, &local)).await {
-            Some((true, early)) => return Box::pin(http2::serve(client, early, local)).await,
-            Some((false, early)) => input = early,
+            Some((told, early)) => {
+                input = early;
+                told
+            }
             None => return,
         },
+    };
+    if speaks_http2 {
+        return Box::pin(http2::serve(client, input, local)).await;
     }
     loop {
         let (outcome, rest) = Box::pin(exchanges(&client, input, &local)).await;
