@@ -148,7 +148,8 @@ proptest! {
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (mut parts, ()) = request.into_parts();
         for (name, value) in fields {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(&value)) {
+            let value = HeaderValue::from_bytes(&value);
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) {
                 parts.headers.append(name, value);
             }
         }
