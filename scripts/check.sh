@@ -37,7 +37,7 @@ cd "$(dirname "$0")/.."
 # Tests with sockets of their own, whatever the driver, and those that a driver can change.
 common_tests=(cli compare conf doctor from_elb harness_alone packaging rolling service spans
     store)
-driver_tests=(access_log framing http http2 metrics rules stop targets tcp tls)
+driver_tests=(access_log framing grpc http http2 metrics rules stop targets tcp tls)
 measuring_tests=(load memory scale)
 
 FLAKY_MAX=3

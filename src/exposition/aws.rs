@@ -125,7 +125,7 @@ impl Minutes<'_, '_> {
     /// What CloudWatch has by load balancer only.
     fn balancers(&mut self, all: &[ListenerChange<'_>]) -> fmt::Result {
         type Read = fn(&ListenerChange<'_>) -> u64;
-        let families: [(&str, &str, Read); 14] = [
+        let families: [(&str, &str, Read); 15] = [
             ("aws_applicationelb_active_connection_count_sum", "Client connections open", |it| {
                 active(it.of)
             }),
@@ -165,6 +165,9 @@ impl Minutes<'_, '_> {
                 "Locations too long",
                 |it| own_code(&it.totals, "507"),
             ),
+            ("aws_applicationelb_grpc_request_count_sum", "gRPC calls sent to targets", |it| {
+                it.totals.grpc
+            }),
             (
                 "aws_applicationelb_desync_mitigation_mode_non_compliant_request_count_sum",
                 "Refused requests",

@@ -22,10 +22,13 @@ fn totals(listeners: &[Listener], page: &mut Page<'_>) -> fmt::Result {
     let series = |read: Read| {
         listeners.iter().map(move |it| ([("listener", it.name.as_str())], read(&it.totals)))
     };
-    let counters: [(&str, &str, Read); 4] = [
+    let counters: [(&str, &str, Read); 5] = [
         ("ringway_listener_connections_accepted", "Client connections accepted", |it| it.accepted),
         ("ringway_listener_connections_closed", "Client connections that ended", |it| it.closed),
         ("ringway_listener_requests", "L7 requests that began", |it| it.requests),
+        ("ringway_listener_grpc_requests", "Of these, calls of gRPC that had a target", |it| {
+            it.grpc
+        }),
         (
             "ringway_listener_noncompliant_requests",
             "Requests refused for breaking a rule of the standard",

@@ -299,6 +299,8 @@ counters! {
         requests: Counter,
         /// Requests (L4: connections) for which a target was chosen.
         targeted: Counter,
+        /// Of these, those of gRPC.
+        grpc: Counter,
         /// Responses to clients, by class of their status.
         responses: [Counter; CLASSES],
         /// Of these, those that were made here, by code.

@@ -31,6 +31,8 @@ use super::wire::Wire;
 
 /// Most connections of a worker to one target. Beyond them streams wait for each other.
 const LINES_MAX: usize = 16;
+/// After so long without a stream a connection gives up its buffer.
+const REST_TICKS: u32 = 20;
 /// So long a connection with open streams may be silent before it is asked whether it lives.
 const SILENCE_TICKS: u32 = 100;
 /// So long it may take to answer; then it is dead, and so are its streams.
@@ -76,6 +78,8 @@ struct Line {
 struct Signals {
     task: Cell<Option<Waker>>,
     ping: Cell<Ping>,
+    /// Nothing has come for a while: no buffer need wait for it.
+    rests: Cell<bool>,
     /// It is to end as it is.
     cut: Cell<bool>,
     /// It has ended.
@@ -360,6 +364,11 @@ impl Line {
     fn goes_on(&self, now: u32, limit: u32) -> bool {
         let silence = now.saturating_sub(self.used.get());
         if self.streams.get() == 0 {
+            // Once, since it is looked at once a second.
+            if (REST_TICKS..2 * REST_TICKS).contains(&silence) {
+                self.signals.rests.set(true);
+                self.signals.wake();
+            }
             return silence <= limit;
         }
         match (self.signals.ping.get(), self.asked.get()) {
@@ -402,6 +411,9 @@ async fn drive(mut calling: Calling<Wire>, wire: Wire, signals: Rc<Signals>, ala
         signals.task.set(Some(cx.waker().clone()));
         if signals.cut.get() {
             return Poll::Ready(());
+        }
+        if signals.rests.take() {
+            wire.rest();
         }
         if let Some(pings) = &mut pings {
             if signals.ping.get() == Ping::Wanted && pings.send_ping(http2::ping()).is_ok() {

@@ -11,6 +11,7 @@ use crate::metrics::{GroupCounters, ListenerCounters, Tally, TargetCounters, cla
 use crate::model::Mode;
 use crate::snapshot::{GroupId, ListenerId, ListenerView, Snapshot, TargetId};
 
+use super::dialect::Dialect;
 use super::error::ErrorKind;
 use super::local::Local;
 use super::record::Record;
@@ -111,6 +112,9 @@ pub(super) fn answer(record: &Record, listener: &ListenerView, local: &Local) {
     }
     if record.target.get().is_some() {
         counters.targeted.add(1);
+        if record.dialect.get() == Dialect::Grpc {
+            counters.grpc.add(1);
+        }
     }
     let rule = record.rank.get().and_then(|rank| listener.tallies.rules.get(rank as usize));
     if let Some(rule) = rule {
@@ -186,6 +190,12 @@ impl Local {
         let tallies = self.tallies.borrow();
         let mut all = 0;
         self.pools.each_idle(|target, count| {
+            all += count as u64;
+            if let Some(counters) = tallies.target(target) {
+                counters.idle_connections.set(count as u64);
+            }
+        });
+        self.lines.each_idle(|target, count| {
             all += count as u64;
             if let Some(counters) = tallies.target(target) {
                 counters.idle_connections.set(count as u64);

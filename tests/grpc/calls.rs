@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::Reason;
 
 use super::*;
-use crate::client::{begun, call, framed, told};
+use crate::client::{begun, framed, told};
 use crate::target::{read_all, send_all, status};
 
 /// An HTTPS listener in front of gRPC targets.
@@ -254,6 +254,32 @@ fn access_log_tells_calls_from_other_requests() {
 }
 
 #[test]
-fn head_of_a_call_is_that_of_a_call() {
-    assert_eq!(call("/a.B/C").uri().path(), "/a.B/C");
+fn calls_and_probes_reach_targets_inside_tls() {
+    let authority = authority();
+    let tls = authority.server_of("a", rustls::DEFAULT_VERSIONS, &["h2"]);
+    let target = H2Target::sealed(Some(tls), h2::server::Builder::new(), |mut call| async move {
+        assert_eq!(call.head.uri.scheme_str(), Some("https"));
+        match call.head.uri.path() {
+            "/AWS.ALB/healthcheck" => {
+                call.tell();
+                let head = http::Response::builder().header("grpc-status", "12");
+                call.respond.send_response(head.body(()).unwrap(), true).unwrap();
+            }
+            _ => echo(call).await,
+        }
+    });
+    let balancer = grpc(&authority, &target)
+        .home(&authority.group("HTTPS", ""))
+        .home("health_check = { protocol = \"https\", interval = \"500ms\", timeout = \"450ms\" }")
+        .start();
+    balancer.wait_log(&["target health", "to=healthy"]);
+    assert!(target.told() > 0);
+    run(async {
+        let caller = Caller::connect(&authority, &balancer).await;
+        let answer = caller.call("/a.B/C", b"hello").await;
+        assert_eq!(
+            (answer.body, &answer.trailers["grpc-status"]),
+            (framed(b"hello").to_vec(), &"0".parse().unwrap())
+        );
+    });
 }

@@ -11,8 +11,11 @@ use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response, request};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// A request and where its response goes.
 pub(crate) struct Call {
@@ -116,6 +119,19 @@ impl H2Target {
         F: Fn(Call) -> Served + Send + 'static,
         Served: Future<Output = ()> + 'static,
     {
+        Self::sealed(None, builder, serve)
+    }
+
+    /// The same inside TLS, where that is wanted.
+    pub(crate) fn sealed<F, Served>(
+        tls: Option<Arc<ServerConfig>>,
+        builder: server::Builder,
+        serve: F,
+    ) -> Self
+    where
+        F: Fn(Call) -> Served + Send + 'static,
+        Served: Future<Output = ()> + 'static,
+    {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
         listener.set_nonblocking(true).expect("non-blocking");
         let address = listener.local_addr().expect("address");
@@ -149,7 +165,17 @@ impl H2Target {
                             retire: retire.clone(),
                             serve: serve.clone(),
                         };
-                        tokio::task::spawn_local(connection.run(stream, builder.clone()));
+                        let (builder, tls) = (builder.clone(), tls.clone());
+                        tokio::task::spawn_local(async move {
+                            let _ = stream.set_nodelay(true);
+                            match tls.map(TlsAcceptor::from) {
+                                None => connection.run(stream, builder).await,
+                                Some(tls) => match tls.accept(stream).await {
+                                    Ok(stream) => connection.run(stream, builder).await,
+                                    Err(_) => {}
+                                },
+                            }
+                        });
                     }
                 };
                 tokio::select! {
@@ -207,8 +233,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, builder: server::Builder) {
-        let _ = stream.set_nodelay(true);
+    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin, builder: server::Builder) {
         self.open.fetch_add(1, SeqCst);
         if let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await {
             loop {

@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::diagnostic::{Findings, nearest, quote, quote_all};
 use super::file::{self, DurationText, Key, Located};
 use super::values::{self, Read};
-use crate::model::{Action, GroupIndex, Listener, Mode, Model, Stickiness, Target, TargetGroup};
+use crate::model::{
+    Action, GroupIndex, Listener, Mode, Model, ProtocolVersion, Stickiness, Target, TargetGroup,
+};
 
 mod access_log;
 mod action;
@@ -207,6 +209,38 @@ impl Lowering<'_, '_> {
         for (file, listener) in config.listeners.iter().zip(&model.listeners) {
             self.forwards_to_itself(file, listener, &model.target_groups);
             self.stickiness_of_mode(&config.target_groups, listener, &model.target_groups);
+            self.versions_of_listener(&config.target_groups, listener, &model.target_groups);
+        }
+    }
+
+    /// Warns of a protocol version that means nothing to a listener that uses it, or that none of its
+    /// clients can speak.
+    fn versions_of_listener(
+        &mut self,
+        files: &[Located<file::TargetGroup>],
+        listener: &Listener,
+        groups: &[TargetGroup],
+    ) {
+        for index in reached(listener) {
+            let at = index.0 as usize;
+            let (Some(file), Some(group)) = (files.get(at), groups.get(at)) else { continue };
+            let Some(key) = &file.value.protocol_version else { continue };
+            let name = quote(&listener.name);
+            if listener.mode == Mode::L4 && group.protocol_version.is_http2() {
+                let problem = format!("`protocol_version` has no effect on l4 listener {name}");
+                let help = "an l4 listener passes bytes on unread; probes speak it all the same";
+                self.findings.warning(&key.at, problem).help(help);
+            }
+            let speaks_http2 = match listener.tls {
+                Some(_) => listener.http.http2,
+                None => listener.http.h2c,
+            };
+            let is_mute = listener.mode == Mode::L7 && !speaks_http2;
+            if is_mute && group.protocol_version == ProtocolVersion::Grpc {
+                let problem = format!("no client of listener {name} can speak gRPC");
+                let help = "every request gets 464; give the listener `tls`, or `h2c = true`";
+                self.findings.warning(&key.at, problem).help(help);
+            }
         }
     }
 

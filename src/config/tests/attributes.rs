@@ -162,6 +162,11 @@ fn attributes_without_effect_are_doubted() {
             "lb_cookie",
         ),
         (
+            group("protocol_version = ▸\"GRPC\""),
+            "no client of listener `web` can speak gRPC",
+            "h2c = true",
+        ),
+        (
             group("stickiness = { type = \"lb_cookie\", cookie_name = ▸\"a\" }"),
             "`cookie_name` has no effect",
             "app_cookie",
