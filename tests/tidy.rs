@@ -152,7 +152,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("monoio", &["net"]),
     ("io_uring", &["net"]),
     ("socket2", &["net", "compare", "control", "demo"]),
-    ("h2", &["http2"]),
+    ("h2", &["control", "http2"]),
     ("httparse", &["http1"]),
     ("rustls", &["tls"]),
     ("x509_parser", &["tls"]),

@@ -115,8 +115,10 @@ const ROWS: [(&str, &str, Cell, &str, &str); 14] = [
         "What an HTTP/2 client gets (prior knowledge; Upgrade: h2c)",
         http2,
         "L4 passes on whatever the client speaks, so HTTP/2 works as soon as the targets speak \
-         it. L7 has to speak it itself; where it does, targets may go on with HTTP/1.1.",
-        "L4 for HTTP/2 or gRPC from end to end where the L7 column says no.",
+         it. L7 speaks it itself: over TLS with nothing to configure, without TLS where `h2c` is \
+         on, as here; targets may go on with HTTP/1.1.",
+        "L7, also for gRPC: its streams go to different targets. L4 where TLS or HTTP/2 must \
+         reach the target untouched.",
     ),
     (
         "rate",

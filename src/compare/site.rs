@@ -158,7 +158,10 @@ impl Site {
             );
             match (purpose, mode) {
                 (Purpose::Announced, "l4") => text += "proxy_protocol = \"v1\"\n",
-                (Purpose::Many, "l7") => text += RULES,
+                (Purpose::Many, "l7") => {
+                    text += "h2c = true\n";
+                    text += RULES;
+                }
                 _ => {}
             }
         }

@@ -22,8 +22,8 @@ use crate::model::RESPONSE_HEAD_BYTES_MAX;
 pub const TARGET_STREAMS_MAX: usize = 128;
 /// Bytes of a body that a target may send before they are read, per stream.
 pub const TARGET_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// The same for all streams of a connection with a target: as much as they may hold together, so that
-/// clients who read slowly, even all but one of them, never stop the one who does not.
+/// The same for all streams of a connection with a target: as much as they may hold together, so
+/// that clients who read slowly, even all but one of them, never stop the one who does not.
 pub const TARGET_WINDOW_BYTES: u32 = TARGET_STREAMS_MAX as u32 * TARGET_STREAM_WINDOW_BYTES;
 /// Streams that we have reset and of which frames may still come.
 const RESET_STREAMS_MAX: usize = 256;

@@ -214,6 +214,7 @@ pub(super) fn trailer_section(trailers: Option<&HeaderMap>, out: &mut Vec<u8>) {
 }
 
 /// A response head of ours, as HTTP/2 says it.
+#[derive(Debug)]
 pub(super) struct Responding {
     pub(super) response: Response<()>,
     /// How the body behind the head is framed.

@@ -26,8 +26,8 @@ use super::stream::Stream;
 /// needs no response any more.
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
-/// Bytes of a request that are kept after they were sent over a stream, in case that the target says
-/// that it has not looked at them.
+/// Bytes of a request that are kept after they were sent over a stream, in case that the target
+/// says that it has not looked at them.
 const KEPT_BYTES_MAX: usize = BODY_BUFFER_BYTES;
 
 /// A request as it is sent, the same to each target that is tried.

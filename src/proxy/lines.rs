@@ -424,8 +424,8 @@ async fn drive(mut calling: Calling<Wire>, wire: Wire, signals: Rc<Signals>, ala
             }
         }
         let ended = calling.as_mut().poll(cx);
-        // What was read may still be of use where nothing can be written any more; `h2` sees that at
-        // its next write.
+        // What was read may still be of use where nothing can be written any more; `h2` sees that
+        // at its next write.
         let _ = wire.poll_out(cx);
         ended.map(drop)
     })

@@ -181,8 +181,10 @@ fn l7_hosts_applications_and_l4_passes_protocols() {
         assert_eq!((&http2["answered"], &http2["reached_target"]), (&json!(true), &json!(true)));
         assert_eq!(http2["upgrade"], "HTTP/1.1 101 Switching Protocols", "{name}");
     }
-    // What L7 makes of it is its own affair, but it never hands the preface on.
+    // L7 speaks it itself, and to the target as ever.
     let http2 = &way("l7")["http2"];
+    assert_eq!(http2["prior_knowledge"], "HTTP/2, status 200");
+    assert_eq!(http2["answered"], true, "{http2}");
     assert_eq!(http2["reached_target"], false, "{http2}");
     assert_eq!(http2["upgrade"], "HTTP/1.1 200 OK");
 }

@@ -1,4 +1,5 @@
-//! HTTP/2 to targets and gRPC, end to end: real frames on both sides, by the `h2` crate and by hand.
+//! HTTP/2 to targets and gRPC, end to end: real frames on both sides, by the `h2` crate and by
+//! hand.
 
 #![allow(clippy::disallowed_methods, reason = "a pause is the pace of a client")]
 

@@ -213,8 +213,8 @@ impl Lowering<'_, '_> {
         }
     }
 
-    /// Warns of a protocol version that means nothing to a listener that uses it, or that none of its
-    /// clients can speak.
+    /// Warns of a protocol version that means nothing to a listener that uses it, or that none of
+    /// its clients can speak.
     fn versions_of_listener(
         &mut self,
         files: &[Located<file::TargetGroup>],
