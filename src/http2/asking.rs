@@ -316,7 +316,8 @@ mod tests {
     fn response_head_says_how_its_body_ends() {
         let chunked = "Transfer-Encoding: chunked\r\n";
         let (length, grpc) = (("content-length", "3"), ("content-type", "application/grpc"));
-        let rows: [(u16, &[(&str, &str)], bool, bool, &str, Framing); 9] = [
+        type Row<'a> = (u16, &'a [(&'static str, &'static str)], bool, bool, &'a str, Framing);
+        let rows: [Row<'_>; 9] = [
             (200, &[], false, false, chunked, Framing::Chunked),
             (200, &[length], false, false, "content-length: 3\r\n", Framing::Length(3)),
             (200, &[length], true, true, "content-length: 3\r\n", Framing::None),

@@ -311,7 +311,7 @@ impl Exchange<'_> {
         let Some(status) = row.status else { return Outcome::Closed };
         let closes = row.closes || !whole || !asked.persists;
         let grpc = self.scratch.record.dialect.get() == Dialect::Grpc;
-        let own = Own::standard(status, asked.method == Method::Head, closes).to_grpc(grpc);
+        let own = Own::standard(status, asked.method == Method::Head, closes).in_grpc(grpc);
         match (self.send(&own).await, closes) {
             (false, _) => Outcome::Closed,
             (true, false) => Outcome::Completed,

@@ -336,7 +336,7 @@ impl Exchange<'_> {
         let Some(status) = row.status else { return Outcome::Closed };
         let grpc = self.scratch.record.dialect.get() == Dialect::Grpc;
         self.respond(|head_only, closes| {
-            Own::standard(status, head_only, closes || row.closes).to_grpc(grpc)
+            Own::standard(status, head_only, closes || row.closes).in_grpc(grpc)
         })
         .await
     }

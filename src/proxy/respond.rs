@@ -39,7 +39,7 @@ impl<'a> Own<'a> {
 
     /// The same for a gRPC client, if it is one: a code and a word in place of the page, in a
     /// head that is all there is ("Trailers-Only"; AWS: observed of ALB).
-    pub(super) fn to_grpc(self, grpc: bool) -> Self {
+    pub(super) fn in_grpc(self, grpc: bool) -> Self {
         match grpc {
             true => Self { content_type: "application/grpc", body: Page::Text(""), grpc, ..self },
             false => self,
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn grpc_clients_get_a_code_and_no_page() {
         let mut out = Vec::new();
-        let own = Own::standard(503, false, false).to_grpc(true);
+        let own = Own::standard(503, false, false).in_grpc(true);
         own.encode(&HttpOptions::default(), "now", &mut out);
         let text = String::from_utf8(out).unwrap();
         for line in [

@@ -1,6 +1,5 @@
 //! A probe over HTTP/2: a GET and its status, or a gRPC call with an empty message and its code.
 
-use std::future::Future;
 use std::pin::pin;
 
 use h2::RecvStream;
@@ -41,28 +40,26 @@ where
 }
 
 /// The code of the answer; `None` where there is none, or it makes no sense.
-fn code(
+async fn code(
     sender: SendRequest<&'static [u8]>,
     uri: Uri,
     version: ProtocolVersion,
-) -> impl Future<Output = Option<u16>> {
-    async move {
-        let mut sender = sender.ready().await.ok()?;
-        let asked = request(uri, version)?;
-        let is_call = version == ProtocolVersion::Grpc;
-        let (response, mut body) = sender.send_request(asked, !is_call).ok()?;
-        if is_call {
-            body.send_data(EMPTY_MESSAGE, true).ok()?;
-        }
-        let (head, answer) = response.await.ok()?.into_parts();
-        match version {
-            ProtocolVersion::Http1 | ProtocolVersion::Http2 => Some(head.status.as_u16()),
-            // Where there is no message, the trailers are in the head ("Trailers-Only").
-            ProtocolVersion::Grpc => match grpc_status(&head.headers) {
-                Some(code) => Some(code),
-                None => grpc_status(&trailers(answer).await?),
-            },
-        }
+) -> Option<u16> {
+    let mut sender = sender.ready().await.ok()?;
+    let asked = request(uri, version)?;
+    let is_call = version == ProtocolVersion::Grpc;
+    let (response, mut body) = sender.send_request(asked, !is_call).ok()?;
+    if is_call {
+        body.send_data(EMPTY_MESSAGE, true).ok()?;
+    }
+    let (head, answer) = response.await.ok()?.into_parts();
+    match version {
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => Some(head.status.as_u16()),
+        // Where there is no message, the trailers are in the head ("Trailers-Only").
+        ProtocolVersion::Grpc => match grpc_status(&head.headers) {
+            Some(code) => Some(code),
+            None => grpc_status(&trailers(answer).await?),
+        },
     }
 }
 
