@@ -123,6 +123,7 @@ struct Connection<'a> {
 }
 
 /// What a look at a connection brings.
+#[allow(clippy::large_enum_variant, reason = "one at a time, moved once, for each request")]
 enum Look {
     Request(Incoming),
     Over,
