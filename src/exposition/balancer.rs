@@ -67,7 +67,7 @@ fn spans(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
 
 fn workers(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
     type Read = fn(&Totals) -> u64;
-    let counters: [(&str, &str, Read); 11] = [
+    let counters: [(&str, &str, Read); 14] = [
         ("ringway_worker_connections_handed_over", "Of these, those that others serve", |it| {
             it.handed_over
         }),
@@ -77,6 +77,13 @@ fn workers(sample: &Sample, page: &mut Page<'_>) -> fmt::Result {
         }),
         ("ringway_worker_connections", "Client connections accepted", |it| it.connections),
         ("ringway_worker_requests", "L7 requests read", |it| it.requests),
+        ("ringway_worker_http2_connections", "Client connections that speak HTTP/2", |it| {
+            it.http2_connections
+        }),
+        ("ringway_worker_http2_requests", "Requests over HTTP/2", |it| it.http2_requests),
+        ("ringway_worker_http2_floods", "HTTP/2 connections ended for a flood of frames", |it| {
+            it.http2_floods
+        }),
         ("ringway_worker_target_connections", "Connections made to targets", |it| {
             it.target_connections
         }),

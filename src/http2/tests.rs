@@ -10,7 +10,10 @@ use crate::http1::{Parsed, parse_request};
 use crate::message::RequestHead;
 use crate::model::DesyncMitigation;
 
-fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
+/// Names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+fn parts(method: &str, uri: &str, fields: Fields<'_>) -> Parts {
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in fields {
         request = request.header(*name, *value);
@@ -37,7 +40,7 @@ fn request_is_written_with_the_words_of_http_1() {
 
 #[test]
 fn body_without_a_length_is_chunked() {
-    let cases: [(&[(&str, &str)], bool, Framing, &str); 4] = [
+    let cases: [(Fields, bool, Framing, &str); 4] = [
         (&[], false, Framing::Chunked, "Transfer-Encoding: chunked\r\n"),
         (&[], true, Framing::None, ""),
         (&[("content-length", "7")], false, Framing::Length(7), "content-length: 7\r\n"),

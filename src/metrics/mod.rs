@@ -259,6 +259,12 @@ counters! {
         requests: Counter,
         /// Responses that were made here and not by a target.
         own_responses: Counter,
+        /// Client connections that speak HTTP/2.
+        http2_connections: Counter,
+        /// Requests that came over them.
+        http2_requests: Counter,
+        /// Of these connections, those that ended for frames that bring nothing.
+        http2_floods: Counter,
         /// Client connections that were handed to a worker with fewer.
         handed_over: Counter,
         /// Connections made to targets.

@@ -123,6 +123,7 @@ struct Connection<'a> {
 }
 
 /// What a look at a connection brings.
+#[allow(clippy::large_enum_variant, reason = "one at a time, moved once, for each request")]
 enum Look {
     Request(Incoming),
     Over,
@@ -138,6 +139,7 @@ pub(super) async fn serve(mut client: Box<Client>, early: Buffer, local: Rc<Loca
     let census = Census::new(local.alarms.now());
     let wire = Wire::new(stream, early, Some(census), &local);
     if let Some(serving) = begin(&client, &wire, &local).await {
+        local.counters.http2_connections.add(1);
         let under_way = UnderWay::default();
         let (client, local, wire) = (&*client, &local, wire.clone());
         let connection =
@@ -176,6 +178,7 @@ impl Connection<'_> {
             match look {
                 Look::Request(incoming) => self.request(incoming),
                 Look::Flood => {
+                    self.local.counters.http2_floods.add(1);
                     tracing::debug!(client = %self.client.peer, "HTTP/2 frames that bring nothing");
                     return self.close(Reason::ENHANCE_YOUR_CALM).await;
                 }
@@ -243,6 +246,7 @@ impl Connection<'_> {
     /// Begins to serve a request.
     fn request(&mut self, mut incoming: Incoming) {
         self.requests = self.requests.saturating_add(1);
+        self.local.counters.http2_requests.add(1);
         if self.under_way.count() >= EXCHANGES_MAX {
             return incoming.1.send_reset(Reason::REFUSED_STREAM);
         }
