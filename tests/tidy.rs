@@ -206,6 +206,9 @@ const WORDS_ALLOWED: &[(&str, &str, &str)] = &[
     ("src/exposition/aws.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/exposition/tests.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/balance/round_robin.rs", "ngx_http_upstream_round_robin.c", "a file name of nginx"),
+    ("src/config/file/tls.rs", "Passthrough", "AWS's word"),
+    ("src/config/lower/mutual.rs", "MutualMode::Passthrough", "AWS's word"),
+    ("src/config/lower/listener.rs", "passthrough\\\"", "AWS's word"),
     ("src/control/api/access.rs", "axum::middleware", "axum's word"),
     ("src/control/api/mod.rs", "axum::middleware", "axum's word"),
 ];

@@ -37,6 +37,22 @@ pub(super) fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
     string(b"tls_server_name", tls.map(|tls| tls.server_name), out);
     string(b"tls_certificate", tls.map(|tls| tls.certificate), out);
     seconds(b"tls_handshake_time", tls.map(|tls| tls.handshake), out);
+    let client = entry.client_certificate();
+    string(b"tls_client_subject", client.map(|client| client.subject), out);
+    string(b"tls_client_issuer", client.map(|client| client.issuer), out);
+    string(b"tls_client_serial_number", client.map(|client| client.serial_number), out);
+    string(b"tls_client_validity", client.map(|client| client.validity), out);
+    match entry.verify_status() {
+        Some((status, reason)) => quoted(
+            b"tls_verify_status",
+            |out| {
+                out.extend_from_slice(status.as_bytes());
+                out.extend_from_slice(reason.as_bytes());
+            },
+            out,
+        ),
+        None => string(b"tls_verify_status", None, out),
+    }
     out.push(b'}');
 }
 

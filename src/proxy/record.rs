@@ -85,6 +85,8 @@ pub(super) struct Facts {
     pub(super) error: Cell<Option<ErrorKind>>,
     /// What the client speaks.
     pub(super) dialect: Cell<Dialect>,
+    /// Why the client's certificate is not believed (L4).
+    pub(super) refused_certificate: Cell<Option<&'static str>>,
     /// Whether the request head breaks a rule of the standard.
     pub(super) is_noncompliant: Cell<bool>,
     /// How the request head deviates from the standard; only in a detailed record.
@@ -472,6 +474,7 @@ mod tests {
             record.target.set(Some((target, ([127, 0, 0, 1], 80).into())));
             record.given_up.get_mut().push(Try { target: ([0; 4], 1).into(), status: 500 });
             record.error.set(Some(ErrorKind::ClientClosed));
+            record.refused_certificate.set(Some("ClientCertExpired"));
             for status in [&record.status, &record.target_status] {
                 status.set(200);
             }

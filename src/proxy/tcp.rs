@@ -65,7 +65,8 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
     if let Some(server) = handshake::server(client, local) {
         let held = std::mem::take(&mut early);
         let failed = handshake::accept(client, &server, held, local).await.err();
-        record.error.set(failed.map(|_| ErrorKind::TlsProtocolError));
+        record.error.set(failed.map(handshake::Refused::kind));
+        record.refused_certificate.set(failed.and_then(handshake::Refused::certificate));
         if failed.is_some() {
             return None;
         }

@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod l4;
 mod l4_targets;
+mod mutual;
 mod probes;
 mod streams;
 mod targets;

@@ -12,8 +12,8 @@ use crate::config::diagnostic::quote;
 use crate::config::file::{self, Located, Many};
 use crate::config::values;
 use crate::model::{
-    Action, DesyncMitigation, Forward, HttpOptions, Listener, Mode, ProxyProtocolVersion,
-    TrustedFronts, XffProcessing,
+    Action, DesyncMitigation, Forward, HttpOptions, Listener, Mode, MutualAuthentication,
+    ProxyProtocolVersion, TrustedFronts, XffProcessing,
 };
 
 /// Where a listener goes whose own address could not be read; never looked at.
@@ -212,6 +212,12 @@ impl Lowering<'_, '_> {
             let problem = "the default of an l4 listener must be a forward";
             let help = "for example `default = { forward = \"blog\" }`";
             self.findings.error(&default.at, problem).help(help);
+        }
+        let tls = lowered.tls.as_ref().and_then(|tls| tls.mutual_authentication.as_ref());
+        if let (Some(MutualAuthentication::Unverified), Some(at)) = (tls, at(&file.tls)) {
+            let problem = "`mode = \"passthrough\"` tells targets nothing on an l4 listener";
+            let help = "it does not read requests; use \"verify\", or `mode = \"l7\"`";
+            self.findings.warning(at, problem).help(help);
         }
         let forward = file.default.as_ref().and_then(|default| default.value.forward.as_ref());
         let help = "an l4 listener passes bytes on unread; remove the key";

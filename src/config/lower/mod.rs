@@ -21,6 +21,7 @@ mod access_log;
 mod action;
 mod group;
 mod listener;
+mod mutual;
 mod rule;
 mod server;
 mod stickiness;

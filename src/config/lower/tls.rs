@@ -37,6 +37,8 @@ impl Lowering<'_, '_> {
         let mut tls = Tls::new(certificates);
         tls.policy = self.read(&file.policy, |name| policy(name)).unwrap_or_default();
         self.duration(&file.handshake_timeout, &WAIT, &mut tls.handshake_timeout);
+        let mutual = file.mutual_authentication.as_ref();
+        tls.mutual_authentication = mutual.and_then(|mutual| self.mutual_authentication(mutual));
         tls
     }
 
@@ -140,7 +142,7 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn bytes_of(&mut self, path: &Path, at: &Range<usize>) -> Option<Vec<u8>> {
+    pub(super) fn bytes_of(&mut self, path: &Path, at: &Range<usize>) -> Option<Vec<u8>> {
         match fs::read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -160,8 +162,7 @@ impl Lowering<'_, '_> {
     }
 
     fn dates(&mut self, certificate: &Certificate, path: &Path, at: &Range<usize>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = now();
         let shown = quote(&path.display().to_string());
         if now > certificate.not_after() {
             let days = (now - certificate.not_after()) / (24 * 3600);
@@ -188,6 +189,12 @@ fn server_name(text: &str) -> Read<String> {
             "a host name or an IP address, without a port: for example \"blog.internal\"",
         )),
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// Reads the name of a security policy.
