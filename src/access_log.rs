@@ -65,6 +65,9 @@ pub struct Entry<'a> {
     pub classification: Option<(&'static str, &'static str)>,
     /// How the connection is encrypted.
     pub tls: Option<Tls<'a>>,
+    /// Name of the server that the client asked for, where the connection is not decrypted; empty:
+    /// none.
+    pub server_name: &'a [u8],
     /// Why the client's certificate is not believed, in AWS's words.
     pub refused_certificate: Option<&'static str>,
 }

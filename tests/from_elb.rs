@@ -188,6 +188,7 @@ fn log_line() -> Value {
         error: None,
         classification: None,
         tls: None,
+        server_name: b"",
         refused_certificate: None,
     };
     let mut line = Vec::new();

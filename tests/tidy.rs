@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http1", &["message", "model"]),
     ("http2", &["http1", "model"]),
     ("proxy_protocol", &["model"]),
+    ("client_hello", &[]),
     ("access_log", &["http1", "message", "model"]),
     ("tls", &["model"]),
     (
@@ -49,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "access_log",
+            "client_hello",
             "http1",
             "http2",
             "log_writer",
@@ -117,6 +119,7 @@ const PURE: &[&str] = &[
     "http1",
     "http2",
     "proxy_protocol",
+    "client_hello",
     "access_log",
     "span",
     "tls",

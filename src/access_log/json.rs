@@ -34,7 +34,7 @@ pub(super) fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
     string(b"tls_protocol", tls.map(|tls| tls.protocol), out);
     string(b"tls_cipher", tls.map(|tls| tls.cipher), out);
     string(b"tls_key_exchange", tls.map(|tls| tls.key_exchange), out);
-    string(b"tls_server_name", tls.map(|tls| tls.server_name), out);
+    string(b"tls_server_name", Some(tls.map_or(entry.server_name, |tls| tls.server_name)), out);
     string(b"tls_certificate", tls.map(|tls| tls.certificate), out);
     seconds(b"tls_handshake_time", tls.map(|tls| tls.handshake), out);
     let client = entry.client_certificate();

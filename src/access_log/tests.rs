@@ -53,6 +53,7 @@ fn entry(listener: &Names) -> Entry<'_> {
         error: None,
         classification: None,
         tls: None,
+        server_name: b"",
         refused_certificate: None,
     }
 }

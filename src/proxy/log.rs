@@ -74,6 +74,7 @@ fn with_entry(
         error: row.map(|row| Reason { name: row.name, proxy_status: row.proxy_status }),
         classification: record.class.get(),
         tls: client.socket.negotiated().map(tls),
+        server_name: text.server_name.of(&text.bytes),
         refused_certificate: record.refused_certificate.get(),
     });
 }

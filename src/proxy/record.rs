@@ -149,6 +149,8 @@ pub(super) struct Text {
     pub(super) location: Span,
     /// Name of the target group.
     pub(super) group: Span,
+    /// Name of the server that was asked for, where it was not decrypted (L4).
+    pub(super) server_name: Span,
     /// Name of the listener; only of what is told as a span.
     pub(super) listener: Span,
 }
@@ -242,6 +244,14 @@ impl Record {
         let head = self.times.head.get().unwrap_or_else(Moment::now);
         self.times.head.set(Some(head));
         head
+    }
+
+    /// The client asks for the server of this name, and is not decrypted.
+    pub(super) fn asks_for(&self, server_name: &str) {
+        if self.detailed.get() {
+            let mut text = self.text.borrow_mut();
+            text.server_name = text.add(server_name.as_bytes());
+        }
     }
 
     /// The request goes out with this trace id.

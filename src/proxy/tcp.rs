@@ -16,7 +16,7 @@ use super::http::Client;
 use super::local::Local;
 use super::record::{self, Record};
 use super::stream::Stream;
-use super::{handshake, proxied, tallies, tunnel};
+use super::{handshake, proxied, server_name, tallies, tunnel};
 
 /// A target connection for a client, and what is still to be sent on it first.
 struct Bound {
@@ -71,10 +71,15 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
             return None;
         }
     }
+    let name;
+    (name, early) = server_name::wanted(client, early, record, local).await?;
     let snapshot = local.snapshot();
-    let settings = &snapshot.listener(client.listener)?.settings;
-    let Action::Forward(forward) = &settings.default else { return None };
-    record.routed(None, None, &settings.default);
+    let listener = snapshot.listener(client.listener)?;
+    let settings = &listener.settings;
+    let named = name.and_then(|name| listener.by_server_name.as_ref()?.route(&name));
+    let action = named.unwrap_or(&settings.default);
+    let Action::Forward(forward) = action else { return None };
+    record.routed(None, None, action);
     record.error.set(Some(ErrorKind::DestinationUnavailable));
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
     record.forwards(group);

@@ -12,6 +12,7 @@ mod l4;
 mod l4_targets;
 mod mutual;
 mod probes;
+mod server_names;
 mod streams;
 mod targets;
 mod trust;
