@@ -175,7 +175,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 735, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 740, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;

@@ -62,17 +62,8 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
         let read = read?;
         (client.peer, destination, early) = (read.peer, read.destination, read.payload);
     }
-    if let Some(server) = handshake::server(client, local) {
-        let held = std::mem::take(&mut early);
-        let failed = handshake::accept(client, &server, held, local).await.err();
-        record.error.set(failed.map(handshake::Refused::kind));
-        record.refused_certificate.set(failed.and_then(handshake::Refused::certificate));
-        if failed.is_some() {
-            return None;
-        }
-    }
-    let name;
-    (name, early) = server_name::wanted(client, early, record, local).await?;
+    let early = decrypt(client, early, record, local).await?;
+    let (name, mut early) = server_name::wanted(client, early, record, local).await?;
     let snapshot = local.snapshot();
     let listener = snapshot.listener(client.listener)?;
     let settings = &listener.settings;
@@ -124,6 +115,21 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
         }
         tried.add(target);
     }
+}
+
+/// Agrees with the client on how to encrypt, where its listener does. Gives back what it has sent
+/// already where it does not; `None` closes the connection.
+async fn decrypt(
+    client: &mut Client,
+    early: Buffer,
+    record: &Record,
+    local: &Rc<Local>,
+) -> Option<Buffer> {
+    let Some(server) = handshake::server(client, local) else { return Some(early) };
+    let failed = handshake::accept(client, &server, early, local).await.err();
+    record.error.set(failed.map(handshake::Refused::kind));
+    record.refused_certificate.set(failed.and_then(handshake::Refused::certificate));
+    failed.is_none().then(Buffer::default)
 }
 
 /// The access log of the listener. The connection holds it, since it may outlive the snapshot.

@@ -15,13 +15,15 @@ mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust_store;
 
 pub use certificate::{Certificate, Flaw};
 pub use client::{Authorities, Client, Dialer, Inner, is_server_name};
 pub use client_certificate::ClientCertificate;
-pub use mutual::{Clients, TrustFlaw, TrustStore};
+pub use mutual::Clients;
 pub use server::{Named, Server, Tickets};
 pub use session::{Error, Negotiated, RECORD_BYTES_MAX, Session, Step, Stepped};
+pub use trust_store::{TrustFlaw, TrustStore};
 
 use std::sync::Arc;
 

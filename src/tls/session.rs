@@ -15,7 +15,7 @@ use rustls::unbuffered::{
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 
 use super::client_certificate::ClientCertificate;
-use super::mutual::{self, Asks};
+use super::mutual::Asks;
 use super::server::{self, Chosen};
 
 /// Most plaintext in one record (RFC 8446 §5.1).
@@ -25,7 +25,7 @@ const RECORD_OVERHEAD: usize = 32;
 
 /// What goes wrong in a session; the peer has broken a rule, or cannot agree with us.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Error(rustls::Error);
+pub struct Error(pub(super) rustls::Error);
 
 impl Error {
     /// Whether it is about the certificate that the peer has shown.
@@ -48,15 +48,6 @@ impl Error {
 impl From<rustls::Error> for Error {
     fn from(error: rustls::Error) -> Self {
         Self(error)
-    }
-}
-
-impl Error {
-    /// What AWS calls the reason why the client's certificate was refused, if that is what went
-    /// wrong.
-    #[must_use]
-    pub fn refusal(&self) -> Option<&'static str> {
-        mutual::refusal(&self.0)
     }
 }
 
@@ -257,17 +248,8 @@ impl Session {
             certificate: if is_resumed { "session-reused".into() } else { certificate },
             is_resumed,
             inner: connection.alpn_protocol().map(<[u8]>::to_vec),
-            client: self.client(),
+            client: self.asks.told(connection.peer_certificates()),
         }
-    }
-
-    fn client(&self) -> Option<Box<ClientCertificate>> {
-        let is_verified = match self.asks {
-            Asks::Nothing => return None,
-            Asks::Whole => false,
-            Asks::Verified => true,
-        };
-        ClientCertificate::read(self.state().peer_certificates()?, is_verified).map(Box::new)
     }
 }
 

@@ -188,7 +188,22 @@ fn verified_client_is_told_to_the_target_in_the_fields_of_aws() {
             assert_eq!(connection.response("GET").text(), "hello");
         }
     }
-    let file = two.shown("dev.pem");
+    let (file, key) = (two.shown("dev.pem"), two.shown("dev.key"));
+    let output = curl(&[
+        "--http2",
+        "--cacert",
+        &two.servers.ca(),
+        "--cert",
+        &file,
+        "--key",
+        &key,
+        "--header",
+        "x-amzn-mtls-clientcert-subject: CN=admin",
+        "--write-out",
+        " over %{http_version}",
+        &format!("https://localhost:{}/", balancer.port()),
+    ]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello over 2", "{output:?}");
     let name = |what| openssl(&file, &[what, "-nameopt", "RFC2253"]);
     let ours = |request: &Request, what: &str| {
         let name = format!("{FIELD}{what}");
@@ -197,7 +212,7 @@ fn verified_client_is_told_to_the_target_in_the_fields_of_aws() {
         values[0].to_owned()
     };
     let requests = target.requests();
-    assert_eq!(requests.len(), 4);
+    assert_eq!(requests.len(), 5);
     for request in requests {
         let fields = request.names();
         let told =
