@@ -17,7 +17,7 @@ use crate::model::{CertificateFiles, Listener, Mode, Model, MutualAuthentication
 use crate::snapshot::ListenerView;
 use crate::tls::{Certificate, Clients, Named, Server, Tickets, TrustFlaw, TrustStore};
 
-use super::actor::Actor;
+use super::actor::{Actor, seconds};
 use super::change;
 use super::start::StartError;
 
@@ -137,11 +137,31 @@ fn read_files(files: &CertificateFiles) -> Result<Named, String> {
         let path = if flaw.is_of_key() { &files.key } else { &files.certificate };
         format!("{}: {flaw}; {}", path.display(), flaw.cure())
     })?;
-    Ok(Named { path: files.certificate.display().to_string(), certificate })
+    let mut named = Named { path: files.certificate.display().to_string(), certificate };
+    if let Some(path) = &files.ocsp {
+        staple(&mut named, path);
+    }
+    Ok(named)
+}
+
+/// Shows what the authority says of a certificate. Without it, it is as good to most clients.
+fn staple(named: &mut Named, path: &Path) {
+    let now = i64::try_from(seconds()).unwrap_or(i64::MAX);
+    let shown = bytes(path).and_then(|response| {
+        let stapled = named.certificate.staple(response, now);
+        stapled.map_err(|flaw| format!("{}: {flaw}; {}", path.display(), flaw.cure()))
+    });
+    if let Err(cause) = shown {
+        let certificate = named.path.as_str();
+        tracing::error!(certificate, "its OCSP response is not shown: {cause}");
+    }
 }
 
 fn stamps(tls: &Tls) -> Vec<Stamp> {
-    let own = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
+    let own = tls
+        .certificates
+        .iter()
+        .flat_map(|files| [&files.certificate, &files.key].into_iter().chain(&files.ocsp));
     let trusted = tls.mutual_authentication.iter().flat_map(MutualAuthentication::files);
     own.chain(trusted).map(|path| stamp(path)).collect()
 }
@@ -152,11 +172,18 @@ pub(super) fn stamp(path: &Path) -> Stamp {
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
 }
 
-/// Reads again what has changed.
+/// Whether an OCSP response that is shown is of no use any more.
+fn has_overdue(server: &Server) -> bool {
+    let mut ends = server.certificates().iter().filter_map(|it| it.certificate.staple_until());
+    ends.any(|end| end <= i64::try_from(seconds()).unwrap_or(i64::MAX))
+}
+
+/// Reads again what has changed, or may not be shown any more.
 fn look(served: Vec<Served>) -> Vec<Look> {
     let looks = served.into_iter().filter_map(|Served { wanted, server, stamps: before }| {
         let stamps = stamps(&wanted.tls);
-        let tickets = wanted.tickets.clone().filter(|_| stamps != before)?;
+        let is_due = stamps != before || has_overdue(&server);
+        let tickets = wanted.tickets.clone().filter(|_| is_due)?;
         Some(Look { before: server, stamps, server: read(&wanted, tickets) })
     });
     looks.collect()

@@ -67,6 +67,9 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// PEM file with the private key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub key: PathBuf,
+    /// DER file with what the authority says of the certificate's state (OCSP); shown to clients
+    /// that ask for it.
+    pub ocsp: Option<PathBuf>,
 }
 
 /// What targets of a group speak (AWS: `Protocol`).

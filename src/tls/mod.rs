@@ -13,6 +13,7 @@ mod client_certificate;
 mod mutual;
 mod server;
 mod session;
+mod staple;
 #[cfg(test)]
 mod tests;
 mod trust_store;
@@ -23,6 +24,7 @@ pub use client_certificate::ClientCertificate;
 pub use mutual::Clients;
 pub use server::{Named, Server, Tickets};
 pub use session::{Error, Negotiated, RECORD_BYTES_MAX, Session, Step, Stepped};
+pub use staple::StapleFlaw;
 pub use trust_store::{TrustFlaw, TrustStore};
 
 use std::sync::Arc;

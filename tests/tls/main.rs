@@ -13,6 +13,7 @@ mod l4_targets;
 mod mutual;
 mod probes;
 mod server_names;
+mod staple;
 mod streams;
 mod targets;
 mod trust;

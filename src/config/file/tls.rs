@@ -77,4 +77,9 @@ pub(in crate::config) struct CertificateFiles {
     /// PEM file with its private key, not encrypted. Required.
     #[schemars(required, extend("examples" = ["/etc/ringway/example.key"]))]
     pub(in crate::config) key: Key<String>,
+    /// DER file with what the authority says of the certificate's state, shown to clients that ask
+    /// for it (OCSP stapling). Looked at as the others are; not shown while it cannot be used.
+    /// Default: none.
+    #[schemars(extend("examples" = ["/etc/ringway/example.ocsp"]))]
+    pub(in crate::config) ocsp: Key<String>,
 }

@@ -49,13 +49,27 @@ impl Lowering<'_, '_> {
         let file = &located.value;
         let certificate = self.read(&file.certificate, |text| values::file_path(text));
         let key = self.read(&file.key, |text| values::file_path(text));
-        let files = CertificateFiles { certificate: certificate?, key: key? };
+        let ocsp = self.read(&file.ocsp, |text| values::file_path(text));
+        let files = CertificateFiles { certificate: certificate?, key: key?, ocsp };
         if let (Disk::Look, Some(certificate), Some(key)) =
             (self.disk, &file.certificate, &file.key)
         {
-            self.certificate_files(&files, &certificate.at, &key.at);
+            let read = self.certificate_files(&files, &certificate.at, &key.at);
+            if let (Some(read), Some(path), Some(located)) = (read, &files.ocsp, &file.ocsp) {
+                self.staple(read, path, &located.at);
+            }
         }
         Some(files)
+    }
+
+    /// Warns of what is not shown beside its certificate.
+    fn staple(&mut self, mut certificate: Certificate, path: &Path, at: &Range<usize>) {
+        let Some(response) = self.bytes_of(path, at) else { return };
+        if let Err(flaw) = certificate.staple(response, now()) {
+            let problem =
+                format!("{}: {flaw}, so it is not shown", quote(&path.display().to_string()));
+            self.findings.warning(at, problem).help(flaw.cure());
+        }
     }
 
     /// How targets are verified.
@@ -125,12 +139,15 @@ impl Lowering<'_, '_> {
         files: &CertificateFiles,
         certificate_at: &Range<usize>,
         key_at: &Range<usize>,
-    ) {
+    ) -> Option<Certificate> {
         let chain = self.bytes_of(&files.certificate, certificate_at);
         let key = self.bytes_of(&files.key, key_at);
-        let (Some(chain), Some(key)) = (chain, key) else { return };
+        let (chain, key) = (chain?, key?);
         match Certificate::read(&chain, &key) {
-            Ok(certificate) => self.dates(&certificate, &files.certificate, certificate_at),
+            Ok(certificate) => {
+                self.dates(&certificate, &files.certificate, certificate_at);
+                Some(certificate)
+            }
             Err(flaw) => {
                 let (path, at) = match flaw.is_of_key() {
                     true => (&files.key, key_at),
@@ -138,6 +155,7 @@ impl Lowering<'_, '_> {
                 };
                 let problem = format!("{}: {flaw}", quote(&path.display().to_string()));
                 self.findings.error(at, problem).help(flaw.cure());
+                None
             }
         }
     }
