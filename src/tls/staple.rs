@@ -43,8 +43,8 @@ impl StapleFlaw {
     pub fn cure(self) -> &'static str {
         match self {
             Self::Unreadable => {
-                "the file must hold DER, at most 16 KiB: `openssl ocsp -issuer CA -cert CERTIFICATE \
-                 -url URL -respout FILE`"
+                "the file must hold DER, at most 16 KiB: `openssl ocsp -issuer CA -cert \
+                 CERTIFICATE -url URL -respout FILE`"
             }
             Self::Refused(_) | Self::Overdue => "ask the responder again",
             Self::Other => "ask for the certificate that is beside it",
