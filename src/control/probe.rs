@@ -71,6 +71,14 @@ pub async fn once(target: SocketAddr, how: How<'_>) -> std::io::Result<Probe> {
     attempt::probe(target, how).await
 }
 
+/// Agrees with `target` on a TLS session as traffic does, and closes it.
+///
+/// # Errors
+/// Why they do not agree, or there is no connection.
+pub async fn greet(target: SocketAddr, tls: &tls::Client) -> std::io::Result<()> {
+    attempt::greet(target, tls).await
+}
+
 /// How a target is probed.
 #[derive(Debug, Clone, Copy)]
 pub struct How<'a> {

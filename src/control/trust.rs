@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::model::{Model, TargetGroup, TargetTls, Verify};
-use crate::tls::{Authorities, Client};
+use crate::tls::Authorities;
+pub use crate::tls::Client;
 
 use super::actor::Actor;
 use super::certificates::{Stamp, stamp};

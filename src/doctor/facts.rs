@@ -224,6 +224,8 @@ pub(super) enum Answer {
     NoConnection(Duration),
     /// No connection, because.
     Refused(io::Error),
+    /// A connection, but no TLS session, because.
+    NoSession(String),
     /// A connection, but no answer to the probe within this time.
     Silent(Duration),
     /// A code of gRPC that the matcher does not accept.

@@ -1,6 +1,9 @@
 //! How connections to targets are encrypted: who vouches for them, and what one worker remembers of
 //! one target.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;

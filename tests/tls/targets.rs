@@ -159,7 +159,7 @@ fn what_a_session_says_about_itself_leaves_an_unused_connection_usable() {
 fn unused_connection_that_says_anything_else_or_ends_is_not_used_again() {
     type Then = fn(&mut Peer);
     let rows: [(&str, Then); 3] = [
-        ("a response that nobody asked for", |peer| drop(peer.send(&ok(b"unasked")))),
+        ("a response that nobody asked for", |peer| assert!(peer.send(&ok(b"unasked")))),
         ("an orderly end", Peer::half_close),
         ("an end without a word", |peer| {
             peer.truncate();

@@ -170,3 +170,42 @@ fn openssl_is_a_target_like_any_other() {
         server.wait().expect("end");
     }
 }
+
+#[test]
+fn check_tells_what_is_wrong_with_who_vouches() {
+    let (authority, target) = (authority(), Target::named("hello"));
+    let check = |group: &str| {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), http(&[&target]).home(group).text()).expect("write");
+        let path = file.path().to_str().expect("UTF-8");
+        let output = Ringway::output(&["check", "--config", path]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), said)
+    };
+    let good = authority.group("HTTPS", "");
+    assert!(check(&good).0);
+    for (file, problem) in
+        [("nowhere.pem", "cannot be read"), ("a.key", "there is no certificate in it")]
+    {
+        let (good, said) = check(&good.replace("ca.pem", file));
+        assert!(!good && said.contains(problem) && said.contains(file), "{said}");
+        assert!(said.contains("help:"), "{said}");
+    }
+}
+
+#[test]
+fn file_that_is_no_authority_refuses_the_start_and_the_reload() {
+    let (authority, target) = (authority(), Target::named("hello"));
+    let target = target.tls(&authority.server("a"));
+    let good = http(&[&target]).home(&authority.group("HTTPS", ""));
+    let balancer = good.start();
+    let bad = good.text().replace("ca.pem", "a.key");
+    balancer.reload_refused(&bad);
+    assert_eq!(balancer.client().get("/").text(), "hello");
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), bad).expect("write");
+    let path = file.path().to_str().expect("UTF-8");
+    let output = Ringway::output(&["run", "--config", path]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}

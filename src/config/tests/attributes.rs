@@ -286,3 +286,36 @@ fn access_logs_are_read_in_their_short_and_their_long_form() {
         assert_eq!((found.to_string(), found), (text.to_owned(), sink));
     }
 }
+
+#[test]
+fn protocol_of_a_group_says_how_it_is_probed_and_any_case_will_do() {
+    use crate::model::{ProbeProtocol as Probe, TargetProtocol as Spoken};
+    let rows = [
+        ("", Spoken::Http, Probe::Http),
+        ("protocol = \"HTTP\"", Spoken::Http, Probe::Http),
+        ("protocol = \"https\"", Spoken::Https, Probe::Https),
+        ("protocol = \"Tcp\"", Spoken::Tcp, Probe::Tcp),
+        ("protocol = \"TLS\"", Spoken::Tls, Probe::Tls),
+        ("protocol = \"TLS\"\nhealth_check = { interval = \"9s\" }", Spoken::Tls, Probe::Tls),
+        ("protocol = \"HTTPS\"\nhealth_check = { protocol = \"TCP\" }", Spoken::Https, Probe::Tcp),
+        ("health_check = { protocol = \"HTTPS\" }", Spoken::Http, Probe::Https),
+    ];
+    for (lines, protocol, probe) in rows {
+        let group = parse(&group(lines), "t").unwrap().model.target_groups.remove(0);
+        assert_eq!((group.protocol, group.health_check.protocol), (protocol, probe), "{lines}");
+    }
+}
+
+#[test]
+fn targets_are_verified_unless_they_are_not_to_be() {
+    use crate::model::{TargetTls, Verify};
+    let tls = |lines: &str| parse(&group(lines), "t").unwrap().model.target_groups.remove(0).tls;
+    assert_eq!(tls("protocol = \"HTTPS\"").verify, Verify::Full);
+    let none = tls("protocol = \"HTTPS\"\ntls = { verify = \"none\" }");
+    assert_eq!(none, TargetTls { verify: Verify::None, ..TargetTls::default() });
+    let named = tls(
+        "protocol = \"HTTPS\"\ntls = { ca = \"/etc/ca.pem\", server_name = \"home.internal\" }",
+    );
+    assert_eq!(named.ca.as_deref(), Some(Path::new("/etc/ca.pem")));
+    assert_eq!(named.server_name.as_deref(), Some("home.internal"));
+}

@@ -156,6 +156,23 @@ fn mistakes_in_target_groups_are_reported_with_a_cure() {
             "timeout (5s) must be smaller",
             "lengthen",
         ),
+        (group("protocol = ▸\"HTTP2\""), "not a value of `protocol`", "`HTTP`, `HTTPS`"),
+        (group("tls = ▸{ verify = \"full\" }"), "without anything that is encrypted", "HTTPS"),
+        (
+            group("protocol = \"HTTP\"\ntls = ▸{ verify = \"full\" }"),
+            "without anything that is encrypted",
+            "remove `tls`",
+        ),
+        (
+            group("protocol = \"HTTPS\"\ntls = { server_name = ▸\"home:443\" }"),
+            "`home:443` is no name of a server",
+            "without a port",
+        ),
+        (
+            group("protocol = \"HTTPS\"\ntls = { verify = ▸\"ca\" }"),
+            "not a value of `verify`",
+            "`full`, `none`",
+        ),
         (group("health_check = { matcher = ▸\"2xx\" }"), "not a list of statuses", "200-204"),
         (group("health_check = { path = ▸\"health\" }"), "not the path", "begin with `/`"),
         (group("health_check = { port = ▸70000 }"), "out of range", "65535"),
@@ -443,6 +460,16 @@ fn doubtful_configurations_load_with_a_warning() {
             group("health_check = { protocol = \"tcp\", path = ▸\"/x\" }"),
             "`path` has no effect",
             "http",
+        ),
+        (
+            group("protocol = \"TLS\"\nhealth_check = { path = ▸\"/x\" }"),
+            "`path` has no effect on a tcp or tls health check",
+            "https",
+        ),
+        (
+            group("protocol = \"HTTPS\"\ntls = { verify = \"none\", ca = ▸\"/ca.pem\" }"),
+            "`ca` has no effect on targets that are not verified",
+            "full",
         ),
         (
             listener("proxy_protocol = ▸\"v1\""),

@@ -86,6 +86,13 @@ async fn seal(
     connector.connect(tls.name_of(address.ip()), stream).await.ok()
 }
 
+/// See [`super::greet`].
+pub(super) async fn greet(target: SocketAddr, tls: &tls::Client) -> io::Result<()> {
+    let stream = TcpStream::connect(target).await?;
+    let connector = TlsConnector::from(tls.once(Inner::Http));
+    connector.connect(tls.name_of(target.ip()), stream).await.map(drop)
+}
+
 /// Whether connecting failed here and not there.
 fn is_own_fault(error: &io::Error) -> bool {
     let own = [

@@ -1,6 +1,6 @@
 //! Asks every target once: a connection, then what its health check asks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::control::probe;
+use crate::control::probe::{self, How};
+use crate::control::trust::{self, Client};
 use crate::doctor::facts::{Answer, Target};
 use crate::health::Probe;
 use crate::model::{HealthCheck, Model, ProbeProtocol, ProtocolVersion, TargetGroup};
@@ -29,17 +30,21 @@ pub(super) async fn ask(model: &Model) -> (Vec<Target>, usize) {
     let room = Arc::new(Semaphore::new(AT_ONCE_MAX));
     let mut asked = JoinSet::new();
     let mut known = HashSet::new();
+    let mut clients = HashMap::new();
     for (place, (group, address)) in pairs(model).enumerate() {
         if !known.insert((group.name.clone(), address)) {
             continue;
         }
         let (room, name) = (room.clone(), group.name.clone());
-        let (check, patience) = (group.health_check.clone(), group.connect_timeout);
+        let new = || Arc::new(trust::client_of(group));
+        let tls = clients.entry(group.name.as_str()).or_insert_with(new).clone();
+        let group = group.clone();
         asked.spawn(timeout_at(deadline, async move {
             let permit = room.acquire().await;
-            let answer = ask_one(address, &check, patience.min(CONNECT_TIMEOUT_MAX)).await;
+            let answer = ask_one(address, &group, &tls).await;
             drop(permit);
-            (place, Target { group: name, address, probe: describe(&check, address), answer })
+            let probe = describe(&group.health_check, address);
+            (place, Target { group: name, address, probe, answer })
         }));
     }
     let all = asked.len();
@@ -57,16 +62,33 @@ fn pairs(model: &Model) -> impl Iterator<Item = (&TargetGroup, SocketAddr)> {
     groups.flat_map(|group| group.targets.iter().map(move |target| (group, target.address)))
 }
 
-async fn ask_one(address: SocketAddr, check: &HealthCheck, patience: Duration) -> Answer {
+async fn ask_one(
+    address: SocketAddr,
+    group: &TargetGroup,
+    tls: &Result<Option<Arc<Client>>, String>,
+) -> Answer {
+    let check = &group.health_check;
+    let patience = group.connect_timeout.min(CONNECT_TIMEOUT_MAX);
     match timeout(patience, TcpStream::connect(address)).await {
         Ok(Ok(_stream)) => {}
         Ok(Err(cause)) => return Answer::Refused(cause),
         Err(_) => return Answer::NoConnection(patience),
     }
+    let tls = match tls {
+        Ok(tls) => tls.as_ref(),
+        Err(cause) => return Answer::NoSession(cause.clone()),
+    };
+    if let Some(tls) = tls.filter(|_| group.protocol.is_encrypted()) {
+        match timeout(patience, probe::greet(address, tls)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => return Answer::NoSession(cause.to_string()),
+            Err(_) => return Answer::NoSession(format!("no handshake within {patience:?}")),
+        }
+    }
     if !check.enabled {
         return Answer::Good;
     }
-    match probe::once(address, check.into()).await {
+    match probe::once(address, How { check, tls }).await {
         Ok(Probe::Success) => Answer::Good,
         Ok(Probe::CodeMismatch(code)) if check.version == ProtocolVersion::Grpc => {
             Answer::Code(code)

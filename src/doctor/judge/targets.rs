@@ -93,6 +93,15 @@ fn tell(target: &Target, is_last: bool) -> Option<Finding> {
                 .cure("on that host: nft list ruleset, and the security groups of the cloud")
         }
         Answer::Refused(error) => refused(target, error, finding),
+        Answer::NoSession(cause) => {
+            finding("target-tls", format!("{name}: no TLS session: {cause}"))
+                .cure(format!(
+                    "openssl s_client -connect {address} </dev/null    shows its certificate"
+                ))
+                .cure("tls = { ca = \"FILE.pem\" }    in its group: who vouches for it")
+                .cure("tls = { server_name = \"NAME\" }    if its certificate is for a name")
+                .cure("protocol = \"HTTP\"    if it does not speak TLS")
+        }
         Answer::Silent(time) => {
             finding("target-silent", format!("{name}: no answer to the probe within {time:?}"))
                 .cure(format!("{try_it}    shows how long it takes"))

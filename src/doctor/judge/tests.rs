@@ -300,6 +300,9 @@ const TARGETS: &[(&str, Severity, &str, Spoil)] = &[
     ("target-status", Error, "matcher = \"200-299,404\"", |_, it| {
         all_targets(it, || Answer::Status(404));
     }),
+    ("target-tls", Error, "server_name", |_, it| {
+        all_targets(it, || Answer::NoSession("expired".into()));
+    }),
     ("target-malformed", Error, "protocol = \"tcp\"", |_, it| {
         all_targets(it, || Answer::Malformed);
     }),
