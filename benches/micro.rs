@@ -166,6 +166,8 @@ fn log_line(bencher: Bencher<'_, '_>, format: LogFormat) {
         error: None,
         classification: None,
         tls: None,
+        server_name: b"",
+        refused_certificate: None,
     };
     let mut out = Vec::with_capacity(4096);
     bencher.bench_local(|| {

@@ -65,6 +65,11 @@ pub struct Entry<'a> {
     pub classification: Option<(&'static str, &'static str)>,
     /// How the connection is encrypted.
     pub tls: Option<Tls<'a>>,
+    /// Name of the server that the client asked for, where the connection is not decrypted; empty:
+    /// none.
+    pub server_name: &'a [u8],
+    /// Why the client's certificate is not believed, in AWS's words.
+    pub refused_certificate: Option<&'static str>,
 }
 
 /// A listener as lines name it.
@@ -198,6 +203,23 @@ pub struct Tls<'a> {
     pub handshake: Duration,
     /// Key exchange.
     pub key_exchange: &'a [u8],
+    /// What the client has shown of itself.
+    pub client: Option<ClientCertificate<'a>>,
+}
+
+/// A client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientCertificate<'a> {
+    /// Subject.
+    pub subject: &'a [u8],
+    /// Issuer.
+    pub issuer: &'a [u8],
+    /// Serial number, in hexadecimal.
+    pub serial_number: &'a [u8],
+    /// First and last second.
+    pub validity: &'a [u8],
+    /// Whether it was verified.
+    pub is_verified: bool,
 }
 
 impl Names {
@@ -256,6 +278,20 @@ impl Entry<'_> {
             Protocol::Http | Protocol::Ws => "http",
             Protocol::Https | Protocol::H2 | Protocol::Grpcs | Protocol::Wss => "https",
         }
+    }
+
+    /// What came of verifying the client's certificate, in two parts (AWS: `tls_verify_status`);
+    /// `None` where none was verified.
+    fn verify_status(&self) -> Option<(&'static str, &'static str)> {
+        let is_verified = || self.client_certificate().is_some_and(|client| client.is_verified);
+        match self.refused_certificate {
+            Some(reason) => Some(("Failed:", reason)),
+            None => is_verified().then_some(("Success", "")),
+        }
+    }
+
+    fn client_certificate(&self) -> Option<&ClientCertificate<'_>> {
+        self.tls.as_ref()?.client.as_ref()
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! * words: [`model`] (what the operator asked for), [`message`] (HTTP heads)
 //! * decisions, values in and values out: [`routing`], [`balance`], [`health`], [`stickiness`]
-//!   (but for its key file), [`http1`], [`http2`], [`proxy_protocol`], [`tls`], [`access_log`],
-//!   [`span`]
+//!   (but for its key file), [`http1`], [`http2`], [`proxy_protocol`], [`client_hello`], [`tls`],
+//!   [`access_log`], [`span`]
 //! * what workers act on: [`snapshot`]; what they count: [`metrics`]
 //! * the kernel: [`net`], the only room with `unsafe`; [`log_writer`] writes access logs
 //! * the joins: [`proxy`] (one connection, first byte to close), [`worker`] (one core)
@@ -22,6 +22,7 @@ pub mod access_log;
 pub mod balance;
 pub mod cli;
 pub mod client;
+pub mod client_hello;
 pub mod compare;
 pub mod config;
 pub mod control;

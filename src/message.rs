@@ -68,6 +68,9 @@ pub struct Field {
 pub enum FieldKind {
     /// Any field that passes untouched.
     Other,
+    /// `X-Amzn-Mtls-Clientcert` and all whose names begin so, also with `_` for `-`: many
+    /// programs take both for the same.
+    ClientCertificate,
     /// `Connection`
     Connection,
     /// `Content-Length`
@@ -130,9 +133,19 @@ impl FieldKind {
             16 if is("x-forwarded-port") => Self::ForwardedPort,
             17 if is("x-forwarded-proto") => Self::ForwardedProto,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            22.. if is_client_certificate(name) => Self::ClientCertificate,
             _ => Self::Other,
         }
     }
+}
+
+fn is_client_certificate(name: &[u8]) -> bool {
+    let ours = b"x-amzn-mtls-clientcert";
+    let same = |(name, ours): (&u8, &u8)| match ours {
+        b'-' => matches!(name, b'-' | b'_'),
+        letter => name.eq_ignore_ascii_case(letter),
+    };
+    name.first().is_some_and(|first| first | 0x20 == b'x') && name.iter().zip(ours).all(same)
 }
 
 /// HTTP version of a message on a connection.
@@ -352,5 +365,12 @@ mod tests {
         assert_eq!(FieldKind::of(b"HOST"), FieldKind::Host);
         assert_eq!(FieldKind::of(b"transfer-Encoding"), FieldKind::TransferEncoding);
         assert_eq!(FieldKind::of(b"transfer_encoding"), FieldKind::Other);
+        for name in ["X-Amzn-Mtls-Clientcert", "x_amzn-mtls_clientcert-leaf"] {
+            assert_eq!(FieldKind::of(name.as_bytes()), FieldKind::ClientCertificate);
+        }
+        for name in ["X-Amzn-Mtls-Clientcer", "X-Amzn-Mtls-Client-Leaf", "Xx-Amzn-Mtls-Clientcert"]
+        {
+            assert_eq!(FieldKind::of(name.as_bytes()), FieldKind::Other);
+        }
     }
 }

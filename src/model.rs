@@ -16,11 +16,13 @@ use ipnet::IpNet;
 mod access_log;
 mod protocol_version;
 mod server;
+mod server_names;
 mod tls;
 
 pub use access_log::*;
 pub use protocol_version::*;
 pub use server::*;
+pub use server_names::*;
 pub use tls::*;
 
 /// Longest request head that is buffered, in bytes (AWS ALB quota: 64 KB of request headers).
@@ -388,6 +390,8 @@ pub struct Listener {
     pub default: Action,
     /// Rules in ascending priority; L7 only.
     pub rules: Vec<Rule>,
+    /// Where L4 connections go by the name of the server that they ask for.
+    pub server_names: Vec<ServerNames>,
     /// Longest silence of a connection (AWS: `idle_timeout.timeout_seconds`, 60 s).
     pub idle_timeout: Duration,
     /// Longest wait for a whole request head after its first byte; then 408.
@@ -417,6 +421,7 @@ impl Listener {
             mode,
             default,
             rules: Vec::new(),
+            server_names: Vec::new(),
             idle_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(60),
             client_keep_alive: Duration::from_secs(3600),

@@ -15,8 +15,8 @@ use crate::balance::Balancer;
 use crate::health;
 use crate::log_writer::Writer;
 use crate::metrics::{GroupCounters, ListenerCounters, RuleCounters, Tally, TargetCounters};
-use crate::model::{GroupIndex, Listener, LogFormat, Overflow, TargetGroup, Weight};
-use crate::routing::Router;
+use crate::model::{GroupIndex, Listener, LogFormat, Mode, Overflow, TargetGroup, Weight};
+use crate::routing::{ByServerName, Router};
 use crate::span::Sampling;
 use crate::stickiness::{Keys, Scope};
 use crate::tls;
@@ -70,6 +70,9 @@ pub struct ListenerView {
     pub settings: Listener,
     /// Rules.
     pub router: Router,
+    /// Where L4 connections go by the name that they ask for; `None`: they are not read. They are
+    /// not where they are decrypted.
+    pub by_server_name: Option<ByServerName>,
     /// What is counted of it.
     pub tallies: ListenerTallies,
     /// Whether it has been removed: requests on its connections are still served, and each
@@ -355,11 +358,15 @@ impl ListenerView {
         tallies: ListenerTallies,
     ) -> Self {
         let router = Router::new(&settings.rules, &settings.default);
+        let by_server_name = match settings.mode {
+            Mode::L4 if tls.is_none() => ByServerName::new(&settings.server_names),
+            Mode::L4 | Mode::L7 => None,
+        };
         let (port, protocol) =
             (settings.address.port(), if tls.is_some() { "https" } else { "http" });
         let forwarded = format!("X-Forwarded-Proto: {protocol}\r\nX-Forwarded-Port: {port}\r\n");
         let forwarded = forwarded.into_bytes().into();
-        Self { id, settings, router, tallies, retired, forwarded, tls, log }
+        Self { id, settings, router, by_server_name, tallies, retired, forwarded, tls, log }
     }
 }
 

@@ -188,6 +188,8 @@ fn log_line() -> Value {
         error: None,
         classification: None,
         tls: None,
+        server_name: b"",
+        refused_certificate: None,
     };
     let mut line = Vec::new();
     encode(LogFormat::Json, &entry, &mut line);

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("http1", &["message", "model"]),
     ("http2", &["http1", "model"]),
     ("proxy_protocol", &["model"]),
+    ("client_hello", &[]),
     ("access_log", &["http1", "message", "model"]),
     ("tls", &["model"]),
     (
@@ -49,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "access_log",
+            "client_hello",
             "http1",
             "http2",
             "log_writer",
@@ -117,6 +119,7 @@ const PURE: &[&str] = &[
     "http1",
     "http2",
     "proxy_protocol",
+    "client_hello",
     "access_log",
     "span",
     "tls",
@@ -172,7 +175,7 @@ const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_USUAL: usize = 450;
 /// Files between the two bounds: path, most lines, reason.
 const LONG_FILES: &[(&str, usize, &str)] =
-    &[("src/model.rs", 735, "every noun of the configuration, and no logic")];
+    &[("src/model.rs", 740, "every noun of the configuration, and no logic")];
 
 /// Longest function.
 const FUNCTION_LINES_MAX: usize = 70;
@@ -206,6 +209,9 @@ const WORDS_ALLOWED: &[(&str, &str, &str)] = &[
     ("src/exposition/aws.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/exposition/tests.rs", "aws_elb_backend_connection_errors_sum", "the name of a metric"),
     ("src/balance/round_robin.rs", "ngx_http_upstream_round_robin.c", "a file name of nginx"),
+    ("src/config/file/tls.rs", "Passthrough", "AWS's word"),
+    ("src/config/lower/mutual.rs", "MutualMode::Passthrough", "AWS's word"),
+    ("src/config/lower/listener.rs", "passthrough\\\"", "AWS's word"),
     ("src/control/api/access.rs", "axum::middleware", "axum's word"),
     ("src/control/api/mod.rs", "axum::middleware", "axum's word"),
 ];

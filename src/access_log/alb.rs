@@ -138,8 +138,18 @@ pub(super) fn connection(entry: &Entry<'_>, out: &mut Vec<u8>) {
         Some(tls) => text::millis(tls.handshake, out),
         None => out.push(b'-'),
     }
-    // Clients are not asked for certificates.
-    out.extend_from_slice(b" \"-\" - - - ");
+    let client = entry.client_certificate();
+    out.push(b' ');
+    text::quoted(client.map_or(&[][..], |client| client.subject), out);
+    for value in [client.map(|client| client.validity), client.map(|client| client.serial_number)] {
+        out.push(b' ');
+        word(value.unwrap_or_default(), out);
+    }
+    out.push(b' ');
+    let (status, reason) = entry.verify_status().unwrap_or(("-", ""));
+    out.extend_from_slice(status.as_bytes());
+    out.extend_from_slice(reason.as_bytes());
+    out.push(b' ');
     connection_id(entry.connection, out);
     out.push(b' ');
     word(entry.tls.map_or(&[][..], |tls| tls.key_exchange), out);

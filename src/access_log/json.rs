@@ -34,9 +34,25 @@ pub(super) fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
     string(b"tls_protocol", tls.map(|tls| tls.protocol), out);
     string(b"tls_cipher", tls.map(|tls| tls.cipher), out);
     string(b"tls_key_exchange", tls.map(|tls| tls.key_exchange), out);
-    string(b"tls_server_name", tls.map(|tls| tls.server_name), out);
+    string(b"tls_server_name", Some(tls.map_or(entry.server_name, |tls| tls.server_name)), out);
     string(b"tls_certificate", tls.map(|tls| tls.certificate), out);
     seconds(b"tls_handshake_time", tls.map(|tls| tls.handshake), out);
+    let client = entry.client_certificate();
+    string(b"tls_client_subject", client.map(|client| client.subject), out);
+    string(b"tls_client_issuer", client.map(|client| client.issuer), out);
+    string(b"tls_client_serial_number", client.map(|client| client.serial_number), out);
+    string(b"tls_client_validity", client.map(|client| client.validity), out);
+    match entry.verify_status() {
+        Some((status, reason)) => quoted(
+            b"tls_verify_status",
+            |out| {
+                out.extend_from_slice(status.as_bytes());
+                out.extend_from_slice(reason.as_bytes());
+            },
+            out,
+        ),
+        None => string(b"tls_verify_status", None, out),
+    }
     out.push(b'}');
 }
 

@@ -53,6 +53,8 @@ fn entry(listener: &Names) -> Entry<'_> {
         error: None,
         classification: None,
         tls: None,
+        server_name: b"",
+        refused_certificate: None,
     }
 }
 
@@ -183,7 +185,7 @@ fn json_line_holds_everything() {
     let listener = listener(Mode::L7);
     let json: Value =
         serde_json::from_str(&line(LogFormat::Json, &entry(&listener))).expect("JSON");
-    let expected = serde_json::json!({
+    let mut expected = serde_json::json!({
         "time": "2026-02-03T04:05:06.123456Z", "created": "2026-02-03T04:05:06.098000Z",
         "type": "http", "listener": "shop", "client": "198.51.100.9:40122",
         "local_ip": "10.1.0.2", "connection_id": "TID_0123456789abcdef0123456789abcdef",
@@ -198,9 +200,22 @@ fn json_line_holds_everything() {
         "target_connect_time": 0.000_031, "target_processing_time": 0.024_01,
         "response_processing_time": 0.000_044, "duration": 0.025_456, "error": null,
         "proxy_status": null, "classification": null, "classification_reason": null,
-        "tls_protocol": null, "tls_cipher": null, "tls_key_exchange": null,
-        "tls_server_name": null, "tls_certificate": null, "tls_handshake_time": null,
     });
+    for key in [
+        "protocol",
+        "cipher",
+        "key_exchange",
+        "server_name",
+        "certificate",
+        "handshake_time",
+        "client_subject",
+        "client_issuer",
+        "client_serial_number",
+        "client_validity",
+        "verify_status",
+    ] {
+        expected[format!("tls_{key}")] = Value::Null;
+    }
     assert_eq!(json, expected);
 }
 
@@ -214,12 +229,48 @@ fn tls_fields_stand_where_aws_has_them() {
         certificate: b"web",
         handshake: Duration::from_millis(4),
         key_exchange: b"X25519",
+        client: None,
     };
     let entry = Entry { protocol: Protocol::Https, tls: Some(tls), ..entry(&listener) };
     let fields = fields(&line(LogFormat::Alb, &entry));
     assert_eq!(fields[12], "GET https://shop.example.com:80/cart?id=7 HTTP/1.1");
     assert_eq!(fields[14..16], ["TLS_AES_128_GCM_SHA256", "TLSv1.3"]);
     assert_eq!(fields[18..20], ["shop.example.com", "web"]);
+}
+
+#[test]
+fn certificate_of_a_client_is_told_where_aws_has_it() {
+    let listener = listener(Mode::L4);
+    let client = ClientCertificate {
+        subject: b"CN=dev,O=\"Example\"",
+        issuer: b"CN=ca",
+        serial_number: b"5FF3A1",
+        validity: b"NotBefore=2026-01-01T00:00:00Z;NotAfter=2027-01-01T00:00:00Z",
+        is_verified: true,
+    };
+    let tls = Tls {
+        cipher: b"TLS_AES_128_GCM_SHA256",
+        protocol: b"TLSv1.3",
+        server_name: b"",
+        certificate: b"web",
+        handshake: Duration::from_millis(4),
+        key_exchange: b"X25519",
+        client: Some(client),
+    };
+    let verified = Entry { tls: Some(tls), ..entry(&listener) };
+    let told = fields(&line(LogFormat::Alb, &verified));
+    assert_eq!(plain(&told[7]), b"CN=dev,O=\"Example\"");
+    assert_eq!(told[8], "NotBefore=2026-01-01T00:00:00Z;NotAfter=2027-01-01T00:00:00Z");
+    assert_eq!(told[9..11], ["5FF3A1", "Success"]);
+    let refused = Some("ClientCertExpired");
+    let refused = Entry { refused_certificate: refused, ..entry(&listener) };
+    let told = fields(&line(LogFormat::Alb, &refused));
+    assert_eq!(told[7..11], ["-", "-", "-", "Failed:ClientCertExpired"]);
+    let json: Value = serde_json::from_str(&line(LogFormat::Json, &refused)).expect("JSON");
+    assert_eq!(json["tls_verify_status"], "Failed:ClientCertExpired");
+    let json: Value = serde_json::from_str(&line(LogFormat::Json, &verified)).expect("JSON");
+    assert_eq!(json["tls_verify_status"], "Success");
+    assert_eq!(json["tls_client_issuer"], "CN=ca");
 }
 
 #[test]

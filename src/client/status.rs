@@ -70,6 +70,10 @@ pub(super) fn listener_block(listener: &ListenerStatus, view: View) -> String {
     for certificate in &listener.certificates {
         out.push_str(&certificate_line(certificate, view));
     }
+    for entry in &listener.server_names {
+        let names = entry.get("names").map(words).unwrap_or_default();
+        out.push_str(&line_of("name", &names, &action(entry)));
+    }
     out.push_str(&rules(&listener.rules));
     out.push_str(&line_of("default", "", &action(&listener.default)));
     out

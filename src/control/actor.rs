@@ -406,9 +406,7 @@ pub(super) fn groups_in_use<'m>(
     model: &'m Model,
     going: impl Iterator<Item = &'m Listener>,
 ) -> HashSet<&'m str> {
-    let actions = model.listeners.iter().chain(going).flat_map(|listener| {
-        listener.rules.iter().map(|rule| &rule.action).chain([&listener.default])
-    });
+    let actions = model.listeners.iter().chain(going).flat_map(Listener::actions);
     let forwards = actions.filter_map(|action| match action {
         Action::Forward(forward) => Some(forward),
         Action::Redirect(_) | Action::FixedResponse(_) => None,

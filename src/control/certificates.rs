@@ -1,4 +1,5 @@
-//! The certificates of listeners: which are in use, and whether their files have changed.
+//! The certificates of listeners, and those that they believe: which are in use, and whether their
+//! files have changed.
 //!
 //! Files are read when a listener needs them, and looked at once a second from then on. What cannot
 //! be used is told on the log, and the listener goes on with what it has. Reading may wait for the
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::model::{CertificateFiles, Listener, Mode, Model, Tls};
+use crate::model::{CertificateFiles, Listener, Mode, Model, MutualAuthentication, Tls};
 use crate::snapshot::ListenerView;
-use crate::tls::{Certificate, Named, Server, Tickets};
+use crate::tls::{Certificate, Clients, Named, Server, Tickets, TrustFlaw, TrustStore};
 
-use super::actor::Actor;
+use super::actor::{Actor, seconds};
 use super::change;
 use super::start::StartError;
 
@@ -89,7 +90,9 @@ fn open_one(wanted: Wanted) -> Result<Served, StartError> {
 fn read(wanted: &Wanted, tickets: Tickets) -> Result<Arc<Server>, String> {
     let certificates = wanted.tls.certificates.iter().map(read_files);
     let certificates = certificates.collect::<Result<_, _>>()?;
-    let server = Server::new(certificates, wanted.tls.policy, wanted.protocols, tickets);
+    let clients = clients(wanted.tls.mutual_authentication.as_ref())?;
+    let (policy, protocols) = (wanted.tls.policy, wanted.protocols);
+    let server = Server::new(certificates, policy, protocols, tickets, &clients);
     server.map(Arc::new).map_err(|error| error.to_string())
 }
 
@@ -102,21 +105,65 @@ fn protocols(listener: &Listener) -> &'static [&'static [u8]] {
     }
 }
 
-fn read_files(files: &CertificateFiles) -> Result<Named, String> {
-    let bytes = |path: &Path| {
-        fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+/// Whether clients show certificates, and who is believed.
+fn clients(wanted: Option<&MutualAuthentication>) -> Result<Clients, String> {
+    let files = match wanted {
+        None => return Ok(Clients::Unasked),
+        Some(MutualAuthentication::Unverified) => return Ok(Clients::Unverified),
+        Some(MutualAuthentication::Verify(files)) => files,
     };
+    let of = |path: &Path, flaw: TrustFlaw| format!("{}: {flaw}; {}", path.display(), flaw.cure());
+    let authorities = &files.authorities;
+    let mut store = TrustStore::read(&bytes(authorities)?).map_err(|flaw| of(authorities, flaw))?;
+    for path in &files.revocations {
+        store.revoke(&bytes(path)?).map_err(|flaw| of(path, flaw))?;
+    }
+    if files.ignores_expiry {
+        store.ignore_expiry();
+    }
+    if files.advertises_names {
+        store.advertise_names().map_err(|flaw| of(authorities, flaw))?;
+    }
+    Ok(Clients::Verified(store))
+}
+
+fn read_files(files: &CertificateFiles) -> Result<Named, String> {
     let (chain, key) = (bytes(&files.certificate)?, bytes(&files.key)?);
     let certificate = Certificate::read(&chain, &key).map_err(|flaw| {
         let path = if flaw.is_of_key() { &files.key } else { &files.certificate };
         format!("{}: {flaw}; {}", path.display(), flaw.cure())
     })?;
-    Ok(Named { path: files.certificate.display().to_string(), certificate })
+    let mut named = Named { path: files.certificate.display().to_string(), certificate };
+    if let Some(path) = &files.ocsp {
+        staple(&mut named, path);
+    }
+    Ok(named)
+}
+
+/// Shows what the authority says of a certificate. Without it, it is as good to most clients.
+fn staple(named: &mut Named, path: &Path) {
+    let now = i64::try_from(seconds()).unwrap_or(i64::MAX);
+    let shown = bytes(path).and_then(|response| {
+        let stapled = named.certificate.staple(response, now);
+        stapled.map_err(|flaw| format!("{}: {flaw}; {}", path.display(), flaw.cure()))
+    });
+    if let Err(cause) = shown {
+        let certificate = named.path.as_str();
+        tracing::error!(certificate, "its OCSP response is not shown: {cause}");
+    }
 }
 
 fn stamps(tls: &Tls) -> Vec<Stamp> {
-    let paths = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
-    paths.map(|path| stamp(path)).collect()
+    let own = tls
+        .certificates
+        .iter()
+        .flat_map(|files| [&files.certificate, &files.key].into_iter().chain(&files.ocsp));
+    let trusted = tls.mutual_authentication.iter().flat_map(MutualAuthentication::files);
+    own.chain(trusted).map(|path| stamp(path)).collect()
 }
 
 /// What the file at `path` is like.
@@ -125,11 +172,18 @@ pub(super) fn stamp(path: &Path) -> Stamp {
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
 }
 
-/// Reads again what has changed.
+/// Whether an OCSP response that is shown is of no use any more.
+fn has_overdue(server: &Server) -> bool {
+    let mut ends = server.certificates().iter().filter_map(|it| it.certificate.staple_until());
+    ends.any(|end| end <= i64::try_from(seconds()).unwrap_or(i64::MAX))
+}
+
+/// Reads again what has changed, or may not be shown any more.
 fn look(served: Vec<Served>) -> Vec<Look> {
     let looks = served.into_iter().filter_map(|Served { wanted, server, stamps: before }| {
         let stamps = stamps(&wanted.tls);
-        let tickets = wanted.tickets.clone().filter(|_| stamps != before)?;
+        let is_due = stamps != before || has_overdue(&server);
+        let tickets = wanted.tickets.clone().filter(|_| is_due)?;
         Some(Look { before: server, stamps, server: read(&wanted, tickets) })
     });
     looks.collect()

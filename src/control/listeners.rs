@@ -313,8 +313,7 @@ fn relocate(listener: &Listener, before: &[TargetGroup], after: &[TargetGroup]) 
         Some(GroupIndex(place as u32))
     };
     let mut listener = listener.clone();
-    let rules = listener.rules.iter_mut().map(|rule| &mut rule.action);
-    for action in rules.chain([&mut listener.default]) {
+    for action in listener.actions_mut() {
         let Action::Forward(forward) = action else { continue };
         forward.groups = forward
             .groups

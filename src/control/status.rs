@@ -101,6 +101,10 @@ pub struct ListenerStatus {
     pub default: Value,
     /// Rules in ascending priority.
     pub rules: Vec<RuleStatus>,
+    /// Where connections go by the name of the server that they ask for, as in the configuration.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub server_names: Vec<Value>,
     /// Certificates that it shows, the default one first; none where it does not encrypt.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -194,6 +198,15 @@ pub struct TargetStatus {
 
 /// Groups whose latencies are summed before anything else has its turn.
 const GROUPS_AT_ONCE: usize = 32;
+
+/// One entry may stand for a list of one.
+fn server_names(configured: Option<&Value>) -> Vec<Value> {
+    match configured {
+        None => Vec::new(),
+        Some(Value::Array(entries)) => entries.clone(),
+        Some(one) => vec![one.clone()],
+    }
+}
 
 fn certificates(view: &ListenerView) -> Vec<CertificateStatus> {
     let server = view.tls.as_deref().into_iter();
@@ -296,6 +309,7 @@ impl Actor {
                     mode: settings.mode.to_string(),
                     default: at("default").cloned().unwrap_or_default(),
                     rules: self.rule_statuses(name, at("rules")),
+                    server_names: server_names(at("server_names")),
                     certificates: certificates(view),
                     origin: self.origin(&["listeners", name]),
                 }

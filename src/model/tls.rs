@@ -11,6 +11,20 @@ pub const CERTIFICATES_MAX: usize = 1_000;
 /// thirty days before their end, so one that is not by then will probably not be.
 pub const EXPIRES_SOON_SECONDS: i64 = 14 * 24 * 3600;
 
+/// Most authorities in a trust store (AWS: 25).
+pub const AUTHORITIES_MAX: usize = 100;
+/// Longest certificate of an authority, in bytes (AWS: 16 KB).
+pub const AUTHORITY_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of their names that clients are told: TLS has 64 KiB for them, in one message.
+pub const AUTHORITY_NAMES_BYTES_MAX: usize = 32 * 1024;
+/// Most certificates that a client may show, its own and the last one included (AWS: "maximum
+/// client certificate chain depth"). All of it, as one message, has 64 KiB (AWS: 64 KB).
+pub const CLIENT_CHAIN_MAX: usize = 4;
+/// Most lists of revocations in a trust store (AWS: 30).
+pub const REVOCATION_LISTS_MAX: usize = 30;
+/// Longest list of revocations, in bytes (AWS: 50 MB).
+pub const REVOCATION_LIST_BYTES_MAX: usize = 50 * 1024 * 1024;
+
 /// How a listener encrypts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -20,6 +34,30 @@ pub struct Tls {
     pub policy: Policy,
     /// Longest handshake, from the first byte that is waited for; then the connection closes.
     pub handshake_timeout: Duration,
+    /// Whether clients show certificates, too; `None`: they are not asked.
+    pub mutual_authentication: Option<MutualAuthentication>,
+}
+
+/// What becomes of certificates that clients show (AWS: `MutualAuthentication`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MutualAuthentication {
+    /// A client may show one; targets are told its whole chain, which nobody has verified.
+    Unverified,
+    /// A client must show one that leads to an authority of the store.
+    Verify(TrustStore),
+}
+
+/// Authorities whose certificates clients may show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustStore {
+    /// PEM file with their certificates.
+    pub authorities: PathBuf,
+    /// Files with what they have revoked: PEM or DER.
+    pub revocations: Vec<PathBuf>,
+    /// Whether certificates are believed beyond their end.
+    pub ignores_expiry: bool,
+    /// Whether clients are told the names of the authorities.
+    pub advertises_names: bool,
 }
 
 /// Where a certificate and its key are.
@@ -29,6 +67,9 @@ pub struct CertificateFiles {
     pub certificate: PathBuf,
     /// PEM file with the private key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub key: PathBuf,
+    /// DER file with what the authority says of the certificate's state (OCSP); shown to clients
+    /// that ask for it.
+    pub ocsp: Option<PathBuf>,
 }
 
 /// What targets of a group speak (AWS: `Protocol`).
@@ -227,12 +268,26 @@ impl Default for Policy {
     }
 }
 
+impl MutualAuthentication {
+    /// The files that it is read from.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let store = match self {
+            Self::Unverified => None,
+            Self::Verify(store) => Some(store),
+        };
+        store
+            .into_iter()
+            .flat_map(|store| std::iter::once(&store.authorities).chain(&store.revocations))
+    }
+}
+
 impl Tls {
     /// A listener's encryption with every attribute at its default.
     #[must_use]
     pub fn new(certificates: Vec<CertificateFiles>) -> Self {
         let handshake_timeout = Duration::from_secs(10);
-        Self { certificates, policy: Policy::default(), handshake_timeout }
+        let policy = Policy::default();
+        Self { certificates, policy, handshake_timeout, mutual_authentication: None }
     }
 }
 

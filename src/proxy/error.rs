@@ -28,6 +28,8 @@ pub enum ErrorKind {
     ProxyProtocolError,
     /// The client did not agree with us on how to encrypt, or not in time.
     TlsProtocolError,
+    /// The client's certificate is not believed, or it has shown none.
+    ClientCertificateError,
     /// The redirect's Location would be too long.
     RedirectTooLong,
     /// What the client speaks does not fit to what the targets of the group do.
@@ -79,7 +81,7 @@ pub struct Row {
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::HttpRequestError,
         Self::HttpRequestUriTooLong,
         Self::HttpRequestDenied,
@@ -90,6 +92,7 @@ impl ErrorKind {
         Self::ClientClosed,
         Self::ProxyProtocolError,
         Self::TlsProtocolError,
+        Self::ClientCertificateError,
         Self::RedirectTooLong,
         Self::ProtocolVersionMismatch,
         Self::DestinationUnavailable,
@@ -143,6 +146,9 @@ impl ErrorKind {
             Self::ClientClosed => silent("client_closed", REQUEST, 460),
             Self::ProxyProtocolError => silent("proxy_protocol_error", REQUEST, 0),
             Self::TlsProtocolError => silent("tls_protocol_error", "tls_protocol_error", 0),
+            Self::ClientCertificateError => {
+                silent("client_certificate_error", "tls_certificate_error", 0)
+            }
             Self::RedirectTooLong => {
                 row("redirect_too_long", "proxy_configuration_error", 507, false)
             }

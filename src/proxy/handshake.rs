@@ -20,6 +20,8 @@ use super::stream::{Core, Stream};
 const HANDSHAKES_MAX: usize = 4096;
 /// Longest wait for a client that is told why it is refused.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
+/// Ticks between two lines about certificates of clients.
+const QUIET_TICKS: u32 = (1000 / crate::net::TICK.as_millis()) as u32;
 
 /// What ALB answers to a request that is not encrypted.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\
@@ -35,6 +37,26 @@ pub(super) enum Refused {
     PlainHttp,
     /// It has gone, was too slow, or does not agree.
     Failed,
+    /// Its certificate is not believed, for what AWS calls this.
+    Certificate(&'static str),
+}
+
+impl Refused {
+    /// What it is counted as.
+    pub(super) fn kind(self) -> ErrorKind {
+        match self {
+            Self::PlainHttp | Self::Failed => ErrorKind::TlsProtocolError,
+            Self::Certificate(_) => ErrorKind::ClientCertificateError,
+        }
+    }
+
+    /// Why the client's certificate is not believed, if that is it.
+    pub(super) fn certificate(self) -> Option<&'static str> {
+        match self {
+            Self::Certificate(reason) => Some(reason),
+            Self::PlainHttp | Self::Failed => None,
+        }
+    }
 }
 
 /// Why both sides do not agree.
@@ -52,16 +74,20 @@ pub(super) enum Disagreement {
 
 /// Handshakes of a worker that are under way.
 #[derive(Default)]
-pub(super) struct Handshakes(Cell<usize>);
+pub(super) struct Handshakes {
+    count: Cell<usize>,
+    /// Tick before which no further refusal of a client's certificate is logged.
+    quiet_until: Cell<u32>,
+}
 
 /// One of them; counts until it is dropped.
 struct UnderWay<'a>(&'a Handshakes);
 
 impl Handshakes {
     fn enter(&self) -> Option<UnderWay<'_>> {
-        let count = self.0.get();
+        let count = self.count.get();
         (count < HANDSHAKES_MAX).then(|| {
-            self.0.set(count + 1);
+            self.count.set(count + 1);
             UnderWay(self)
         })
     }
@@ -69,7 +95,7 @@ impl Handshakes {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.0.set(self.0.0.get().saturating_sub(1));
+        self.0.count.set(self.0.count.get().saturating_sub(1));
     }
 }
 
@@ -96,8 +122,9 @@ pub(super) async fn accept(
             let agreed = agree(&client.socket, &client.alarm, deadline, core, local).await;
             agreed.map_err(|disagreement| match disagreement {
                 Disagreement::PlainHttp => Refused::PlainHttp,
-                Disagreement::Gone(_) | Disagreement::TooSlow | Disagreement::Broken(_) => {
-                    Refused::Failed
+                Disagreement::Gone(_) | Disagreement::TooSlow => Refused::Failed,
+                Disagreement::Broken(error) => {
+                    error.refusal().map_or(Refused::Failed, Refused::Certificate)
                 }
             })
         }
@@ -108,7 +135,22 @@ pub(super) async fn accept(
             client.socket.seal(core, took, local);
             Ok(())
         }
-        Err(refused) => Err(refused),
+        Err(refused) => {
+            if let Some(reason) = refused.certificate() {
+                tell(client, reason, local);
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// Says on the log that a client's certificate is not believed: at most once a second per worker.
+fn tell(client: &Client, reason: &str, local: &Local) {
+    let (now, quiet_until) = (local.alarms.now(), &local.handshakes.quiet_until);
+    if now >= quiet_until.get() {
+        quiet_until.set(now + QUIET_TICKS);
+        let client = client.peer.to_string();
+        tracing::info!(client, reason, "the certificate of a client was refused");
     }
 }
 
@@ -190,7 +232,7 @@ fn refuses(held: &[u8]) -> bool {
 /// Tells a client of an L7 listener why there is no session, if it would understand. No request
 /// began, so there is no record either: the error is counted here.
 pub(super) async fn refuse(client: &Client, refused: Refused, local: &Local) {
-    local.counters.errors[ErrorKind::TlsProtocolError as usize].add(1);
+    local.counters.errors[refused.kind() as usize].add(1);
     if refused != Refused::PlainHttp {
         return;
     }

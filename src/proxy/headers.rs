@@ -85,6 +85,9 @@ pub(super) fn request(
         encode::field(TLS_VERSION.as_bytes(), tls.protocol.as_bytes(), out);
         encode::field(TLS_CIPHER_SUITE.as_bytes(), tls.cipher.as_bytes(), out);
     }
+    if let Some(client) = arrival.tls.and_then(|tls| tls.client.as_ref()) {
+        out.extend_from_slice(&client.fields);
+    }
     let head = request.head;
     encode::fields(request.bytes, &head.fields, out, |field| {
         keep_in_request(request, options, field)
@@ -244,7 +247,8 @@ pub(super) fn trace_id(
 fn keep_in_request(request: &Request<'_>, options: &HttpOptions, field: &Field) -> bool {
     match field.kind {
         // Written by us, or for this hop only.
-        FieldKind::Connection
+        FieldKind::ClientCertificate
+        | FieldKind::Connection
         | FieldKind::ContentLength
         | FieldKind::Expect
         | FieldKind::ForwardedPort

@@ -8,7 +8,7 @@ use crate::message::Version;
 use crate::model::{Mode, Overflow};
 use crate::net::{Moment, Tag};
 use crate::snapshot::LogView;
-use crate::tls::Negotiated;
+use crate::tls::{ClientCertificate, Negotiated};
 
 use super::dialect::Dialect;
 use super::http::Client;
@@ -74,6 +74,8 @@ fn with_entry(
         error: row.map(|row| Reason { name: row.name, proxy_status: row.proxy_status }),
         classification: record.class.get(),
         tls: client.socket.negotiated().map(tls),
+        server_name: text.server_name.of(&text.bytes),
+        refused_certificate: record.refused_certificate.get(),
     });
 }
 
@@ -98,6 +100,17 @@ fn tls((negotiated, handshake): (&Negotiated, Duration)) -> Tls<'_> {
         certificate: negotiated.certificate.as_bytes(),
         handshake,
         key_exchange: negotiated.key_exchange.as_bytes(),
+        client: negotiated.client.as_deref().map(client_certificate),
+    }
+}
+
+fn client_certificate(told: &ClientCertificate) -> access_log::ClientCertificate<'_> {
+    access_log::ClientCertificate {
+        subject: told.subject.as_bytes(),
+        issuer: told.issuer.as_bytes(),
+        serial_number: told.serial_number.as_bytes(),
+        validity: told.validity.as_bytes(),
+        is_verified: told.is_verified,
     }
 }
 

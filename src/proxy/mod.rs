@@ -27,6 +27,7 @@ mod proxied;
 mod read;
 mod record;
 mod respond;
+mod server_name;
 mod spans;
 mod sticky;
 mod stream;

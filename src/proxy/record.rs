@@ -85,6 +85,8 @@ pub(super) struct Facts {
     pub(super) error: Cell<Option<ErrorKind>>,
     /// What the client speaks.
     pub(super) dialect: Cell<Dialect>,
+    /// Why the client's certificate is not believed (L4).
+    pub(super) refused_certificate: Cell<Option<&'static str>>,
     /// Whether the request head breaks a rule of the standard.
     pub(super) is_noncompliant: Cell<bool>,
     /// How the request head deviates from the standard; only in a detailed record.
@@ -147,6 +149,8 @@ pub(super) struct Text {
     pub(super) location: Span,
     /// Name of the target group.
     pub(super) group: Span,
+    /// Name of the server that was asked for, where it was not decrypted (L4).
+    pub(super) server_name: Span,
     /// Name of the listener; only of what is told as a span.
     pub(super) listener: Span,
 }
@@ -240,6 +244,14 @@ impl Record {
         let head = self.times.head.get().unwrap_or_else(Moment::now);
         self.times.head.set(Some(head));
         head
+    }
+
+    /// The client asks for the server of this name, and is not decrypted.
+    pub(super) fn asks_for(&self, server_name: &str) {
+        if self.detailed.get() {
+            let mut text = self.text.borrow_mut();
+            text.server_name = text.add(server_name.as_bytes());
+        }
     }
 
     /// The request goes out with this trace id.
@@ -472,6 +484,7 @@ mod tests {
             record.target.set(Some((target, ([127, 0, 0, 1], 80).into())));
             record.given_up.get_mut().push(Try { target: ([0; 4], 1).into(), status: 500 });
             record.error.set(Some(ErrorKind::ClientClosed));
+            record.refused_certificate.set(Some("ClientCertExpired"));
             for status in [&record.status, &record.target_status] {
                 status.set(200);
             }

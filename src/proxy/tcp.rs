@@ -16,7 +16,7 @@ use super::http::Client;
 use super::local::Local;
 use super::record::{self, Record};
 use super::stream::Stream;
-use super::{handshake, proxied, tallies, tunnel};
+use super::{handshake, proxied, server_name, tallies, tunnel};
 
 /// A target connection for a client, and what is still to be sent on it first.
 struct Bound {
@@ -62,18 +62,15 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
         let read = read?;
         (client.peer, destination, early) = (read.peer, read.destination, read.payload);
     }
-    if let Some(server) = handshake::server(client, local) {
-        let held = std::mem::take(&mut early);
-        let failed = handshake::accept(client, &server, held, local).await.err();
-        record.error.set(failed.map(|_| ErrorKind::TlsProtocolError));
-        if failed.is_some() {
-            return None;
-        }
-    }
+    let early = decrypt(client, early, record, local).await?;
+    let (name, mut early) = server_name::wanted(client, early, record, local).await?;
     let snapshot = local.snapshot();
-    let settings = &snapshot.listener(client.listener)?.settings;
-    let Action::Forward(forward) = &settings.default else { return None };
-    record.routed(None, None, &settings.default);
+    let listener = snapshot.listener(client.listener)?;
+    let settings = &listener.settings;
+    let named = name.and_then(|name| listener.by_server_name.as_ref()?.route(&name));
+    let action = named.unwrap_or(&settings.default);
+    let Action::Forward(forward) = action else { return None };
+    record.routed(None, None, action);
     record.error.set(Some(ErrorKind::DestinationUnavailable));
     let group = snapshot.group(crate::routing::choose_group(forward, local.random())?);
     record.forwards(group);
@@ -118,6 +115,21 @@ async fn bind(client: &mut Client, record: &mut Record, local: &Rc<Local>) -> Op
         }
         tried.add(target);
     }
+}
+
+/// Agrees with the client on how to encrypt, where its listener does. Gives back what it has sent
+/// already where it does not; `None` closes the connection.
+async fn decrypt(
+    client: &mut Client,
+    early: Buffer,
+    record: &Record,
+    local: &Rc<Local>,
+) -> Option<Buffer> {
+    let Some(server) = handshake::server(client, local) else { return Some(early) };
+    let failed = handshake::accept(client, &server, early, local).await.err();
+    record.error.set(failed.map(handshake::Refused::kind));
+    record.refused_certificate.set(failed.and_then(handshake::Refused::certificate));
+    failed.is_none().then(Buffer::default)
 }
 
 /// The access log of the listener. The connection holds it, since it may outlive the snapshot.

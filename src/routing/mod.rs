@@ -14,6 +14,7 @@ mod index;
 mod path;
 mod percent;
 pub mod redirect;
+mod server_name;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use crate::model::{Action, Forward, GroupIndex, Priority, Rule};
 use condition::{Subject, Test};
 use glob::Text;
 use index::{Index, Place, Side};
+
+pub use server_name::ByServerName;
 
 /// The rules of a listener, compiled for lookup.
 ///

@@ -10,6 +10,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
+use super::staple::{self, StapleFlaw};
+
 /// A certificate with those that lead to its root, and its key.
 #[derive(Debug, Clone)]
 pub struct Certificate {
@@ -19,6 +21,8 @@ pub struct Certificate {
     not_after: i64,
     is_ecdsa: bool,
     bits: usize,
+    serial_number: Vec<u8>,
+    staple_until: Option<i64>,
 }
 
 /// Why two files are no certificate with its key.
@@ -96,6 +100,7 @@ impl Certificate {
             Ok(PublicKey::RSA(key)) => (false, key.key_size()),
             _ => (false, 0),
         };
+        let serial_number = parsed.raw_serial().to_vec();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Flaw::NoKey)?;
         let key =
             CertifiedKey::from_der(chain, key, &super::provider()).map_err(
@@ -105,7 +110,35 @@ impl Certificate {
                     error => Flaw::Key(error.to_string()),
                 },
             )?;
-        Ok(Self { key: Arc::new(key), names, not_before, not_after, is_ecdsa, bits })
+        Ok(Self {
+            key: Arc::new(key),
+            names,
+            not_before,
+            not_after,
+            is_ecdsa,
+            bits,
+            serial_number,
+            staple_until: None,
+        })
+    }
+
+    /// Shows `response`, what the authority says of it, to clients that ask for it (OCSP stapling).
+    /// `now`: seconds since 1970.
+    ///
+    /// # Errors
+    /// [`StapleFlaw`]; then it shows none.
+    pub fn staple(&mut self, response: Vec<u8>, now: i64) -> Result<(), StapleFlaw> {
+        let until = staple::check(&response, &self.serial_number, now)?;
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(response);
+        (self.key, self.staple_until) = (Arc::new(key), until);
+        Ok(())
+    }
+
+    /// Second since 1970 from which on what it [shows](Self::staple) beside it is of no use.
+    #[must_use]
+    pub fn staple_until(&self) -> Option<i64> {
+        self.staple_until
     }
 
     /// Names that it is for, in lower case; a wildcard stands for one label.

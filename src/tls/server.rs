@@ -9,11 +9,13 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite as suite, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig,
+    WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{SupportedCipherSuite, version};
 
 use super::certificate::Certificate;
+use super::mutual::{Asks, Clients};
 use super::session::{Error, Session};
 use crate::model::Policy;
 
@@ -31,6 +33,7 @@ pub struct Named {
 pub struct Server {
     config: Arc<ServerConfig>,
     certificates: Arc<Choice>,
+    asks: Asks,
 }
 
 /// What seals session tickets: every worker opens what another has sealed. A key seals for six
@@ -57,6 +60,7 @@ impl Tickets {
 impl Server {
     /// Speaks as `policy` says, and shows one of `certificates`, of which the first is the default.
     /// `protocols`: what is spoken inside, the best first (ALPN); none: the client is not told.
+    /// Where clients are asked for certificates no session is resumed, as on AWS.
     ///
     /// # Errors
     /// When there is no certificate.
@@ -65,6 +69,7 @@ impl Server {
         policy: Policy,
         protocols: &[&[u8]],
         tickets: Tickets,
+        clients: &Clients,
     ) -> Result<Self, Error> {
         let certificates = Arc::new(Choice::new(certificates)?);
         let versions: &[_] = match (policy.tls13, policy.tls12) {
@@ -72,17 +77,23 @@ impl Server {
             (true, false) => &[&version::TLS13],
             (false, _) => &[&version::TLS12],
         };
+        let verifier = clients.verifier()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider(policy)))
             .with_protocol_versions(versions)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(
+                verifier.clone().unwrap_or_else(WebPkiClientVerifier::no_client_auth),
+            )
             .with_cert_resolver(certificates.clone());
         // The order of the policy decides, as on AWS.
         config.ignore_client_order = true;
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets do it without a table that workers would share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = tickets.0;
-        Ok(Self { config: Arc::new(config), certificates })
+        match verifier {
+            None => config.ticketer = tickets.0,
+            Some(_) => config.send_tls13_tickets = 0,
+        }
+        Ok(Self { config: Arc::new(config), certificates, asks: clients.asks() })
     }
 
     /// A session that waits for its client.
@@ -90,7 +101,7 @@ impl Server {
     /// # Errors
     /// Never with what [`Server::new`] accepts.
     pub fn session(&self) -> Result<Session, Error> {
-        Session::accept(self.config.clone())
+        Session::accept(self.config.clone(), self.asks)
     }
 
     /// Its certificates, the default one first.

@@ -14,6 +14,8 @@ use rustls::unbuffered::{
 };
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 
+use super::client_certificate::ClientCertificate;
+use super::mutual::Asks;
 use super::server::{self, Chosen};
 
 /// Most plaintext in one record (RFC 8446 §5.1).
@@ -23,7 +25,7 @@ const RECORD_OVERHEAD: usize = 32;
 
 /// What goes wrong in a session; the peer has broken a rule, or cannot agree with us.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Error(rustls::Error);
+pub struct Error(pub(super) rustls::Error);
 
 impl Error {
     /// Whether it is about the certificate that the peer has shown.
@@ -98,12 +100,15 @@ pub struct Negotiated {
     pub is_resumed: bool,
     /// What is spoken inside, if that was agreed on (ALPN).
     pub inner: Option<Vec<u8>>,
+    /// What the client has shown of itself, if it has.
+    pub client: Option<Box<ClientCertificate>>,
 }
 
 /// A session.
 pub struct Session {
     connection: Connection,
     chosen: Option<Box<Chosen>>,
+    asks: Asks,
 }
 
 /// Which side we are. Both are as large as what a session needs, and behind a box where they live.
@@ -123,9 +128,9 @@ enum Write<'a> {
 
 impl Session {
     /// A session that waits for its client.
-    pub(super) fn accept(config: Arc<ServerConfig>) -> Result<Self, Error> {
+    pub(super) fn accept(config: Arc<ServerConfig>, asks: Asks) -> Result<Self, Error> {
         let connection = Connection::Server(UnbufferedServerConnection::new(config)?);
-        Ok(Self { connection, chosen: None })
+        Ok(Self { connection, chosen: None, asks })
     }
 
     /// A session that begins at the server `name`: the first step writes what to send.
@@ -134,7 +139,7 @@ impl Session {
         name: ServerName<'static>,
     ) -> Result<Self, Error> {
         let connection = Connection::Client(UnbufferedClientConnection::new(config, name)?);
-        Ok(Self { connection, chosen: None })
+        Ok(Self { connection, chosen: None, asks: Asks::Nothing })
     }
 
     /// Whether both sides still agree on what and how to speak.
@@ -243,6 +248,7 @@ impl Session {
             certificate: if is_resumed { "session-reused".into() } else { certificate },
             is_resumed,
             inner: connection.alpn_protocol().map(<[u8]>::to_vec),
+            client: self.asks.told(connection.peer_certificates()),
         }
     }
 }

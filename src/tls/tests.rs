@@ -52,7 +52,8 @@ fn rsa() -> KeyPair {
 
 fn server(certificates: Vec<Named>) -> Server {
     let tickets = Tickets::new().unwrap();
-    Server::new(certificates, Policy::default(), &[b"http/1.1"], tickets).unwrap()
+    Server::new(certificates, Policy::default(), &[b"http/1.1"], tickets, &Clients::Unasked)
+        .unwrap()
 }
 
 /// Both ends, and what is on its way between them.
@@ -195,7 +196,8 @@ fn ticket_of_one_server_is_good_at_another_with_the_same_keys() {
     let tickets = Tickets::new().unwrap();
     let make = |tickets: &Tickets| {
         let named = authority.certificate("a.pem", &["a.example"], &key, 2099);
-        Server::new(vec![named], Policy::default(), &[], tickets.clone()).unwrap()
+        Server::new(vec![named], Policy::default(), &[], tickets.clone(), &Clients::Unasked)
+            .unwrap()
     };
     let config = authority.client();
     let resumed = |server: &Server| {

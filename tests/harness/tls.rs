@@ -7,10 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::client::WantsClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, StreamOwned,
+    SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 
 use super::{DEADLINE, End, Parsed, Response, parse_response, show};
@@ -101,7 +106,7 @@ impl Authority {
     pub fn server_of(
         &self,
         name: &str,
-        versions: &[&'static rustls::SupportedProtocolVersion],
+        versions: &[&'static SupportedProtocolVersion],
         inner: &[&str],
     ) -> Arc<ServerConfig> {
         let read = |end: &str| std::fs::read(self.path(&format!("{name}.{end}"))).expect("file");
@@ -124,17 +129,44 @@ impl Authority {
         format!("protocol = \"{protocol}\"\ntls = {{ ca = \"{}\"{more} }}", self.ca())
     }
 
+    /// What signs its certificates.
+    pub fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// How a client speaks that trusts this authority, and remembers sessions.
     pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::new(self.trusting(rustls::ALL_VERSIONS).with_no_client_auth())
+    }
+
+    /// The same, in these versions; it shows the certificates in the file `chain`, the first being
+    /// its own, with the key in the file `key`.
+    pub fn client_showing(
+        &self,
+        chain: &Path,
+        key: &Path,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
+        let chain = CertificateDer::pem_file_iter(chain).expect("file");
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_file(key).expect("key");
+        let key = aws_lc_rs::sign::any_supported_type(&key).expect("key");
+        // Not checked: the key may be another's.
+        let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        Arc::new(self.trusting(versions).with_client_cert_resolver(Arc::new(shown)))
+    }
+
+    fn trusting(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("root");
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
     }
 }
 
@@ -211,6 +243,11 @@ impl TlsClient {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("send to the balancer");
         self.stream.flush().expect("send to the balancer");
+    }
+
+    /// Sends these bytes, if the connection takes them.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).and_then(|()| self.stream.flush()).is_ok()
     }
 
     /// Sends a GET for `path` and reads the response.

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use super::{authority, connect, https};
 use crate::harness::*;
 
-fn curl(arguments: &[&str]) -> Output {
+pub(super) fn curl(arguments: &[&str]) -> Output {
     Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "15", "--noproxy", "*"])
         .args(arguments)
@@ -14,7 +14,7 @@ fn curl(arguments: &[&str]) -> Output {
 }
 
 /// What `openssl s_client` says of a connection on which it sends one request.
-fn s_client(address: &str, more: &[&str]) -> String {
+pub(super) fn s_client(address: &str, more: &[&str]) -> String {
     use std::io::Write;
     let mut child = Command::new("openssl")
         .args(["s_client", "-connect", address, "-servername", "a.example", "-ign_eof"])

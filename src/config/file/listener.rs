@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::access_log::AccessLog;
 use super::form::{Brief, DurationText, Key, Located, Many};
-use super::rule::{DefaultAction, Rule};
+use super::rule::{DefaultAction, Forward, Rule};
 use super::tls::Tls;
 use crate::model::RULES_PER_LISTENER_MAX;
 
@@ -73,11 +73,31 @@ pub(in crate::config) struct Listener {
     /// Default: none.
     #[schemars(extend("examples" = [{ "path": "/var/log/ringway/access.log" }]))]
     pub(in crate::config) access_log: Key<Brief<AccessLog>>,
+    /// Where TLS connections go by the name of the server that they ask for (SNI), unread but for
+    /// that: the name itself counts before the longest pattern. Connections that ask for no such
+    /// name, or are no TLS, go by default. Mode l4 without tls. Default: all go by default.
+    #[schemars(extend("examples" = [[
+        { "names": ["a.example", "*.b.example"], "forward": "blog" },
+    ]]))]
+    pub(in crate::config) server_names: Key<Many<ServerNames>>,
     /// Rules, evaluated in ascending priority; the first whose conditions all hold decides. Mode
     /// l7.
     #[serde(default)]
     #[schemars(length(max = RULES_PER_LISTENER_MAX))]
     pub(in crate::config) rules: Vec<Located<Rule>>,
+}
+
+/// Names of servers, and where connections for them go.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ServerNames {
+    /// Host names; `*.` in front stands for one label or more. Required.
+    #[schemars(required, extend("examples" = [["a.example", "*.b.example"]]))]
+    pub(in crate::config) names: Key<Many<String>>,
+    /// Name of a target group, a list of one to five groups with weights, or a table with
+    /// target_groups. Required.
+    #[schemars(required, extend("examples" = ["blog"]))]
+    pub(in crate::config) forward: Key<Forward>,
 }
 
 /// Layer at which a listener works.

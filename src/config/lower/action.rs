@@ -76,7 +76,7 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn forward(&mut self, forward: &Located<file::Forward>) -> Forward {
+    pub(super) fn forward(&mut self, forward: &Located<file::Forward>) -> Forward {
         let groups = forward.value.target_groups.as_ref().map(|shares| self.shares(shares));
         let mut stickiness = None;
         if forward.value.stickiness.is_some() {

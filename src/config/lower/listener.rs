@@ -12,8 +12,8 @@ use crate::config::diagnostic::quote;
 use crate::config::file::{self, Located, Many};
 use crate::config::values;
 use crate::model::{
-    Action, DesyncMitigation, Forward, HttpOptions, Listener, Mode, ProxyProtocolVersion,
-    TrustedFronts, XffProcessing,
+    Action, DesyncMitigation, Forward, HttpOptions, Listener, Mode, MutualAuthentication,
+    ProxyProtocolVersion, TrustedFronts, XffProcessing,
 };
 
 /// Where a listener goes whose own address could not be read; never looked at.
@@ -91,6 +91,7 @@ impl Lowering<'_, '_> {
         let address = address.unwrap_or(PLACEHOLDER);
         let mut lowered = Listener::new(name, address, mode, default.unwrap_or_else(nothing));
         lowered.rules = self.rules(&file.rules, address);
+        lowered.server_names = self.server_names(&file.server_names);
         lowered.http = self.http_options(file);
         self.duration(&file.idle_timeout, &WAIT, &mut lowered.idle_timeout);
         self.duration(&file.head_timeout, &WAIT, &mut lowered.head_timeout);
@@ -199,6 +200,8 @@ impl Lowering<'_, '_> {
         if lowered.mode == Mode::L7 {
             let help = "on l7, X-Forwarded-For carries the client's address; PROXY headers need l4";
             self.without_effect("an l7 listener", help, [at(&file.proxy_protocol)]);
+            let help = "on l7, a rule with `host_header` looks at the name";
+            self.without_effect("an l7 listener", help, [at(&file.server_names)]);
             return;
         }
         if let Some(rule) = file.rules.first() {
@@ -213,13 +216,25 @@ impl Lowering<'_, '_> {
             let help = "for example `default = { forward = \"blog\" }`";
             self.findings.error(&default.at, problem).help(help);
         }
+        if let (Some(names), Some(_)) = (&file.server_names, &file.tls) {
+            let problem =
+                "`server_names` beside `tls`: connections that end here are not passed on";
+            let help = "remove `tls` to pass them on as they are, or `server_names`";
+            self.findings.error(&names.at, problem).help(help);
+        }
+        let tls = lowered.tls.as_ref().and_then(|tls| tls.mutual_authentication.as_ref());
+        if let (Some(MutualAuthentication::Unverified), Some(at)) = (tls, at(&file.tls)) {
+            let problem = "`mode = \"passthrough\"` tells targets nothing on an l4 listener";
+            let help = "it does not read requests; use \"verify\", or `mode = \"l7\"`";
+            self.findings.warning(at, problem).help(help);
+        }
         let forward = file.default.as_ref().and_then(|default| default.value.forward.as_ref());
         let help = "an l4 listener passes bytes on unread; remove the key";
         self.without_effect(
             "an l4 listener",
             help,
             [
-                at(&file.head_timeout),
+                at(&file.head_timeout).filter(|_| file.server_names.is_none()),
                 at(&file.client_keep_alive),
                 at(&file.xff_header_processing),
                 at(&file.x_amzn_tls_version_and_cipher_suite),

@@ -21,8 +21,10 @@ mod access_log;
 mod action;
 mod group;
 mod listener;
+mod mutual;
 mod rule;
 mod server;
+mod server_names;
 mod stickiness;
 mod tls;
 
@@ -271,11 +273,12 @@ impl Lowering<'_, '_> {
 
 /// The groups that a listener forwards to in its mode, each once.
 fn reached(listener: &Listener) -> Vec<GroupIndex> {
-    let rules = match listener.mode {
-        Mode::L4 => &[],
-        Mode::L7 => listener.rules.as_slice(),
+    let (rules, names): (&[_], &[_]) = match listener.mode {
+        Mode::L4 => (&[], &listener.server_names),
+        Mode::L7 => (&listener.rules, &[]),
     };
-    let actions = rules.iter().map(|rule| &rule.action).chain([&listener.default]);
+    let named = names.iter().map(|names| &names.action);
+    let actions = rules.iter().map(|rule| &rule.action).chain(named).chain([&listener.default]);
     let mut reached: Vec<GroupIndex> = actions
         .filter_map(|action| match action {
             Action::Forward(forward) => Some(&forward.groups),

@@ -37,6 +37,8 @@ impl Lowering<'_, '_> {
         let mut tls = Tls::new(certificates);
         tls.policy = self.read(&file.policy, |name| policy(name)).unwrap_or_default();
         self.duration(&file.handshake_timeout, &WAIT, &mut tls.handshake_timeout);
+        let mutual = file.mutual_authentication.as_ref();
+        tls.mutual_authentication = mutual.and_then(|mutual| self.mutual_authentication(mutual));
         tls
     }
 
@@ -47,13 +49,27 @@ impl Lowering<'_, '_> {
         let file = &located.value;
         let certificate = self.read(&file.certificate, |text| values::file_path(text));
         let key = self.read(&file.key, |text| values::file_path(text));
-        let files = CertificateFiles { certificate: certificate?, key: key? };
+        let ocsp = self.read(&file.ocsp, |text| values::file_path(text));
+        let files = CertificateFiles { certificate: certificate?, key: key?, ocsp };
         if let (Disk::Look, Some(certificate), Some(key)) =
             (self.disk, &file.certificate, &file.key)
         {
-            self.certificate_files(&files, &certificate.at, &key.at);
+            let read = self.certificate_files(&files, &certificate.at, &key.at);
+            if let (Some(read), Some(path), Some(located)) = (read, &files.ocsp, &file.ocsp) {
+                self.staple(read, path, &located.at);
+            }
         }
         Some(files)
+    }
+
+    /// Warns of what is not shown beside its certificate.
+    fn staple(&mut self, mut certificate: Certificate, path: &Path, at: &Range<usize>) {
+        let Some(response) = self.bytes_of(path, at) else { return };
+        if let Err(flaw) = certificate.staple(response, now()) {
+            let problem =
+                format!("{}: {flaw}, so it is not shown", quote(&path.display().to_string()));
+            self.findings.warning(at, problem).help(flaw.cure());
+        }
     }
 
     /// How targets are verified.
@@ -123,12 +139,15 @@ impl Lowering<'_, '_> {
         files: &CertificateFiles,
         certificate_at: &Range<usize>,
         key_at: &Range<usize>,
-    ) {
+    ) -> Option<Certificate> {
         let chain = self.bytes_of(&files.certificate, certificate_at);
         let key = self.bytes_of(&files.key, key_at);
-        let (Some(chain), Some(key)) = (chain, key) else { return };
+        let (chain, key) = (chain?, key?);
         match Certificate::read(&chain, &key) {
-            Ok(certificate) => self.dates(&certificate, &files.certificate, certificate_at),
+            Ok(certificate) => {
+                self.dates(&certificate, &files.certificate, certificate_at);
+                Some(certificate)
+            }
             Err(flaw) => {
                 let (path, at) = match flaw.is_of_key() {
                     true => (&files.key, key_at),
@@ -136,11 +155,12 @@ impl Lowering<'_, '_> {
                 };
                 let problem = format!("{}: {flaw}", quote(&path.display().to_string()));
                 self.findings.error(at, problem).help(flaw.cure());
+                None
             }
         }
     }
 
-    fn bytes_of(&mut self, path: &Path, at: &Range<usize>) -> Option<Vec<u8>> {
+    pub(super) fn bytes_of(&mut self, path: &Path, at: &Range<usize>) -> Option<Vec<u8>> {
         match fs::read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -160,8 +180,7 @@ impl Lowering<'_, '_> {
     }
 
     fn dates(&mut self, certificate: &Certificate, path: &Path, at: &Range<usize>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = now();
         let shown = quote(&path.display().to_string());
         if now > certificate.not_after() {
             let days = (now - certificate.not_after()) / (24 * 3600);
@@ -188,6 +207,12 @@ fn server_name(text: &str) -> Read<String> {
             "a host name or an IP address, without a port: for example \"blog.internal\"",
         )),
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
 }
 
 /// Reads the name of a security policy.

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 
 use crate::doctor::facts::{Answer, Facts, Target};
 use crate::doctor::finding::Finding;
-use crate::model::{Action, Model, Stickiness};
+use crate::model::{Action, Listener, Model, Stickiness};
 
 /// Targets that are told apart; of further ones only the number is said.
 const TOLD_MAX: usize = 20;
@@ -34,9 +34,7 @@ pub(super) fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
 
 /// Names of the groups that some listener forwards to.
 fn groups_in_use(model: &Model) -> HashSet<&str> {
-    let actions = model.listeners.iter().flat_map(|listener| {
-        listener.rules.iter().map(|rule| &rule.action).chain([&listener.default])
-    });
+    let actions = model.listeners.iter().flat_map(Listener::actions);
     let forwards = actions.filter_map(|action| match action {
         Action::Forward(forward) => Some(forward),
         Action::Redirect(_) | Action::FixedResponse(_) => None,

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use super::*;
 use crate::model::Policy;
-use crate::tls::{Certificate, Named, Server, Step, Stepped, Tickets};
+use crate::tls::{Certificate, Clients, Named, Server, Step, Stepped, Tickets};
 
 const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
 
@@ -22,7 +22,8 @@ fn target(names: &[&str], policy: Policy) -> (String, Server) {
         Certificate::read(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     let named = Named { path: "a.pem".into(), certificate };
     let tickets = Tickets::new().unwrap();
-    let server = Server::new(vec![named], policy, &[b"http/1.1"], tickets).unwrap();
+    let server =
+        Server::new(vec![named], policy, &[b"http/1.1"], tickets, &Clients::Unasked).unwrap();
     (issuer.pem(), server)
 }
 

@@ -262,6 +262,7 @@ fn listeners() -> Vec<ListenerStatus> {
     vec![
         ListenerStatus {
             certificates: Vec::new(),
+            server_names: Vec::new(),
             name: "tcp".into(),
             address: "0.0.0.0:81".into(),
             mode: "l4".into(),
@@ -271,6 +272,7 @@ fn listeners() -> Vec<ListenerStatus> {
         },
         ListenerStatus {
             certificates: Vec::new(),
+            server_names: Vec::new(),
             name: "web".into(),
             address: "0.0.0.0:80".into(),
             mode: "l7".into(),
