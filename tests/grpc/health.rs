@@ -21,7 +21,7 @@ fn target(name: &'static str, code: Arc<AtomicU16>) -> H2Target {
                 "/grpc.health.v1.Health/Check" => {
                     assert_eq!(body, [0; 5]);
                     let mut answer = call.begin();
-                    answer.send_data(framed(&[8, 1]), false).unwrap();
+                    answer.send_data(framed(&[8, 1]), false).expect("message");
                     let _ = answer.send_trailers(status(&code.load(SeqCst).to_string()));
                 }
                 "/health" => call.answer(code.load(SeqCst), ""),
@@ -36,8 +36,9 @@ fn wait_for(balancer: &Balancer, names: &[&str]) {
     let mut client = balancer.client();
     let client = RefCell::new(&mut client);
     balancer.wait(&format!("answers of {names:?} alone"), || {
-        let answers: Vec<_> =
-            (0..8).map(|_| String::from_utf8(client.borrow_mut().get("/").body).unwrap()).collect();
+        let answers: Vec<_> = (0..8)
+            .map(|_| String::from_utf8(client.borrow_mut().get("/").body).expect("text"))
+            .collect();
         let all = names.iter().all(|name| answers.iter().any(|answer| answer == name));
         all && answers.iter().all(|answer| names.contains(&answer.as_str()))
     });

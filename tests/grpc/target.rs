@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use bytes::Bytes;
@@ -75,7 +75,7 @@ pub(crate) async fn send_all(
     while !bytes.is_empty() {
         stream.reserve_capacity(bytes.len());
         let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
-        let capacity = capacity.ok_or(h2::Error::from(h2::Reason::CANCEL))??;
+        let capacity = capacity.ok_or_else(|| h2::Error::from(h2::Reason::CANCEL))??;
         let part = bytes.split_to(capacity.min(bytes.len()));
         stream.send_data(part, false)?;
     }
@@ -98,7 +98,7 @@ pub(crate) struct H2Target {
     requests: Arc<AtomicUsize>,
     told: Arc<watch::Sender<usize>>,
     retire: Arc<Notify>,
-    stop: Mutex<Option<oneshot::Sender<()>>>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
@@ -143,7 +143,7 @@ impl H2Target {
             requests: Arc::default(),
             told: Arc::new(watch::Sender::new(0)),
             retire: Arc::default(),
-            stop: Mutex::new(Some(stop)),
+            stop: Some(stop),
         };
         let (connections, open, requests) =
             (this.connections.clone(), this.open.clone(), this.requests.clone());
@@ -170,10 +170,11 @@ impl H2Target {
                             let _ = stream.set_nodelay(true);
                             match tls.map(TlsAcceptor::from) {
                                 None => connection.run(stream, builder).await,
-                                Some(tls) => match tls.accept(stream).await {
-                                    Ok(stream) => connection.run(stream, builder).await,
-                                    Err(_) => {}
-                                },
+                                Some(tls) => {
+                                    if let Ok(stream) = tls.accept(stream).await {
+                                        connection.run(stream, builder).await;
+                                    }
+                                }
                             }
                         });
                     }
@@ -220,7 +221,7 @@ impl H2Target {
 
 impl Drop for H2Target {
     fn drop(&mut self) {
-        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.stop.take());
     }
 }
 
