@@ -14,6 +14,9 @@
 #   contract   the control API against its OpenAPI document, by schemathesis from PyPI (left out,
 #              with a line saying so, where PyPI cannot be reached or no network namespace be made)
 #   release    the optimised build
+#   clients    the release build against HTTP/2 conformance cases and floods, and openssl, curl, httpx,
+#              grpcio, Node's ws, Chromium and testssl.sh (left out, with a line saying so, where
+#              PyPI, the npm registry or Debian's packages cannot be reached)
 #   figures    instructions per request in the release build, against the recorded ones
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load
@@ -210,6 +213,19 @@ release_build() {
     export RINGWAY_RELEASE_BIN
 }
 
+clients() {
+    local status=0
+    scripts/test-clients.sh --install || status=$?
+    if [ "$status" -eq 75 ]; then
+        printf 'the clients cannot be had: their tests are LEFT OUT\n'
+        summary+=('clients    LEFT OUT: see above')
+        return
+    elif [ "$status" -ne 0 ]; then
+        return "$status"
+    fi
+    scripts/test-clients.sh "$RINGWAY_RELEASE_BIN"
+}
+
 load() {
     if io_uring_usable; then
         RINGWAY_TEST_DRIVER=io_uring tested --test load -- --nocapture
@@ -270,6 +286,7 @@ step epoll epoll
 step contract contract
 step release release_build
 step figures instructions
+step clients clients
 step load load
 step soak soak
 step memory memory

@@ -219,11 +219,12 @@ impl Session {
         }
     }
 
-    /// Appends the alert that tells the peer what went wrong, after a step has failed.
-    pub fn alert(&mut self, input: &mut [u8], out: &mut Vec<u8>) {
+    /// Appends the alert that tells the peer what went wrong, after a step has failed. Records that
+    /// were to be sent before it come first: in TLS 1.3 the hello that makes it readable.
+    pub fn alert(&mut self, out: &mut Vec<u8>) {
         match &mut self.connection {
-            Connection::Server(connection) => alert(connection, input, out),
-            Connection::Client(connection) => alert(connection, input, out),
+            Connection::Server(connection) => alert(connection, out),
+            Connection::Client(connection) => alert(connection, out),
         }
     }
 
@@ -259,6 +260,9 @@ trait Records {
 
     /// As `process_tls_records`.
     fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether records wait to be encoded.
+    fn has_to_send(&self) -> bool;
 }
 
 impl Records for UnbufferedServerConnection {
@@ -267,6 +271,10 @@ impl Records for UnbufferedServerConnection {
     fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
     }
+
+    fn has_to_send(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Records for UnbufferedClientConnection {
@@ -274,6 +282,10 @@ impl Records for UnbufferedClientConnection {
 
     fn records<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
+    }
+
+    fn has_to_send(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -310,10 +322,16 @@ fn write(
     }
 }
 
-fn alert(connection: &mut impl Records, input: &mut [u8], out: &mut Vec<u8>) {
-    if let Ok(ConnectionState::EncodeTlsData(mut encoder)) = connection.records(input).state {
+fn alert(connection: &mut impl Records, out: &mut Vec<u8>) {
+    // What has failed must not be looked at again: rustls asserts that it fails once. So there is
+    // no input, and no call beyond the last record.
+    while connection.has_to_send()
+        && let Ok(ConnectionState::EncodeTlsData(mut encoder)) = connection.records(&mut []).state
+    {
         // Without it the peer sees the close alone.
-        let _ = append(out, RECORD_OVERHEAD, |room| encoder.encode(room));
+        if append(out, RECORD_OVERHEAD, |room| encoder.encode(room)).is_err() {
+            break;
+        }
     }
 }
 

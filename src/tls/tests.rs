@@ -36,10 +36,14 @@ impl Authority {
     }
 
     fn client(&self) -> ClientConfig {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    fn client_of(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth()
@@ -68,6 +72,8 @@ struct Pair {
     /// How many bytes reach the session at once.
     piece: usize,
     ended: bool,
+    /// What a session that has failed wanted to send.
+    unsent: Vec<u8>,
 }
 
 impl Pair {
@@ -83,6 +89,7 @@ impl Pair {
             said: Vec::new(),
             piece,
             ended: false,
+            unsent: Vec::new(),
         }
     }
 
@@ -97,7 +104,10 @@ impl Pair {
             let mut out = Vec::new();
             for piece in sent.chunks(self.piece) {
                 self.held.extend_from_slice(piece);
-                self.step(&mut out)?;
+                if let Err(error) = self.step(&mut out) {
+                    self.unsent = out;
+                    return Err(error);
+                }
             }
             if quiet && out.is_empty() {
                 return Ok(());
@@ -160,6 +170,29 @@ fn bytes_pass_both_ways_however_they_are_cut() {
         pair.client.send_close_notify();
         pair.turn().unwrap();
         assert!(pair.ended);
+    }
+}
+
+/// In TLS 1.3 the alert follows a hello that has not been sent yet, and cannot be read without it.
+#[test]
+fn client_that_speaks_nothing_that_is_spoken_here_is_told() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let server = server(vec![authority.certificate("a.pem", &["a.example"], &key, 2099)]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut config = authority.client_of(&[version]);
+        config.alpn_protocols = vec![b"spdy/3".to_vec()];
+        let mut pair = Pair::new(&server, &config, "a.example", usize::MAX);
+        assert!(pair.turn().is_err(), "{version:?}");
+        let mut out = std::mem::take(&mut pair.unsent);
+        pair.session.alert(&mut out);
+        pair.client.read_tls(&mut out.as_slice()).unwrap();
+        let error = pair.client.process_new_packets().unwrap_err();
+        let told = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+        assert_eq!(error, told, "{version:?}");
+        let length = out.len();
+        pair.session.alert(&mut out);
+        assert_eq!(out.len(), length, "once is enough");
     }
 }
 
@@ -349,6 +382,6 @@ proptest::proptest! {
                 break;
             }
         }
-        session.alert(&mut held, &mut out);
+        session.alert(&mut out);
     }
 }

@@ -84,7 +84,7 @@ impl Core {
             session.step(held.filled_mut(), out, |bytes| opened.extend_from_slice(bytes));
         held.consume(discard);
         if result.is_err() {
-            session.alert(held.filled_mut(), out);
+            session.alert(out);
         }
         result
     }
@@ -122,7 +122,7 @@ impl Core {
                 Ok(Step::NeedsMore) => break,
                 Ok(Step::Ended) => self.ended = true,
                 Err(error) => {
-                    session.alert(held.filled_mut(), reply);
+                    session.alert(reply);
                     failed = Some(io::Error::new(io::ErrorKind::InvalidData, error));
                     break;
                 }

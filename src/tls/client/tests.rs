@@ -137,7 +137,7 @@ fn certificate_that_is_not_accepted_is_told_from_other_mistakes() {
     let error = turn((&mut ours, &mut theirs), 100_000).unwrap_err();
     assert!(error.is_of_certificate() && !error.is_alert(), "{error}");
     let mut out = std::mem::take(&mut ours.out);
-    ours.session.alert(&mut ours.held, &mut out);
+    ours.session.alert(&mut out);
     assert!(!out.is_empty(), "the target is told");
     let error = theirs.hear(&out, 100_000).unwrap_err();
     assert!(error.is_alert() && !error.is_of_certificate(), "{error}");
@@ -196,7 +196,7 @@ proptest::proptest! {
         ours.run().unwrap();
         let start: &[u8] = if begins_well { &[22, 3, 3] } else { &[] };
         if ours.hear(&[start, &bytes].concat(), 100_000).is_err() {
-            ours.session.alert(&mut ours.held, &mut ours.out);
+            ours.session.alert(&mut ours.out);
         }
     }
 }
