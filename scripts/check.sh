@@ -14,9 +14,9 @@
 #   contract   the control API against its OpenAPI document, by schemathesis from PyPI (left out,
 #              with a line saying so, where PyPI cannot be reached or no network namespace be made)
 #   release    the optimised build
-#   clients    the release build against HTTP/2 conformance cases and floods, and openssl, curl, httpx,
-#              grpcio, Node's ws, Chromium and testssl.sh (left out, with a line saying so, where
-#              PyPI, the npm registry or Debian's packages cannot be reached)
+#   clients    the release build against HTTP/2 conformance cases and floods, and openssl, curl,
+#              httpx, grpcio, Node's ws, Chromium and testssl.sh (left out, with a line saying so,
+#              where PyPI, the npm registry or Debian's packages cannot be reached)
 #   figures    instructions per request in the release build, against the recorded ones
 #   load       wrk and oha against the release build, on both drivers
 #   soak       targets, rules, keys, modes and the binary changed under load

@@ -7,9 +7,9 @@
 # 1. tests/http2_conformance.py: 250 cases of RFC 9113, 7541 and 8441, most of them over TLS and
 #    h2c: each frame type, stream states, flow control, HPACK, fields; floods and slow clients, with
 #    memory and processor time of ringway bounded while another client is served.
-# 2. tests/real_clients.py: openssl s_client, curl, Python's httpx and grpcio (client and target, all
-#    kinds of calls, health checks), Node's ws and http2, a page in headless Chromium (100 images and
-#    a WebSocket), testssl.sh.
+# 2. tests/real_clients.py: openssl s_client, curl, Python's httpx and grpcio (client and target,
+#    all kinds of calls, health checks), Node's ws and http2, a page in headless Chromium (100
+#    images and a WebSocket), testssl.sh.
 #
 # Both list their cases with --list and run some with --only NAME (which is passed on by ONLY=NAME).
 # Loopback only, on ports that the kernel chooses. Environment: PYTHON (default python3),
