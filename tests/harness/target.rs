@@ -420,7 +420,7 @@ impl Peer {
     }
 
     /// The session and its connection, for another protocol. Nothing may be left unread.
-    pub fn into_stream(&mut self) -> (ServerConnection, TcpStream) {
+    pub fn take_stream(&mut self) -> (ServerConnection, TcpStream) {
         assert!(self.unread.is_empty(), "left unread: {}", show(&self.unread));
         let tls = self.tls.take().expect("TLS");
         (*tls, self.stream.try_clone().expect("clone"))

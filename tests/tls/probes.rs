@@ -29,7 +29,7 @@ fn probes_speak_what_the_group_speaks() {
         let hosts: Vec<_> =
             target.requests().iter().map(|it| it.field("Host").map(str::to_owned)).collect();
         let address = target.address().to_string();
-        assert_eq!(hosts.first().is_some(), requests, "{protocol}");
+        assert_eq!(!hosts.is_empty(), requests, "{protocol}");
         assert!(hosts.iter().all(|host| host.as_deref() == Some(&address)), "{hosts:?}");
     }
 }

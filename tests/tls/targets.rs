@@ -90,7 +90,7 @@ fn websocket_passes() {
     let authority = authority();
     let target = Target::start(|peer| {
         assert!(peer.handshake());
-        let (tls, stream) = peer.into_stream();
+        let (tls, stream) = peer.take_stream();
         let mut socket = tungstenite::accept(rustls::StreamOwned::new(tls, stream)).expect("ws");
         while let Ok(message) = socket.read() {
             if message.is_binary() {
