@@ -129,8 +129,8 @@ enum Look {
     Over,
     /// Nothing, for as long as was asked.
     Silence,
-    /// Frames that bring nothing.
-    Flood,
+    /// The client sends what it must not, or frames that bring nothing.
+    Stopped(Reason),
 }
 
 /// Serves a client connection, of which `early` has been read, until it closes.
@@ -177,10 +177,13 @@ impl Connection<'_> {
             };
             match look {
                 Look::Request(incoming) => self.request(incoming),
-                Look::Flood => {
-                    self.local.counters.http2_floods.add(1);
-                    tracing::debug!(client = %self.client.peer, "HTTP/2 frames that bring nothing");
-                    return self.close(Reason::ENHANCE_YOUR_CALM).await;
+                Look::Stopped(reason) => {
+                    if reason == Reason::ENHANCE_YOUR_CALM {
+                        let client = self.client.peer;
+                        self.local.counters.http2_floods.add(1);
+                        tracing::debug!(%client, "HTTP/2 frames that bring nothing");
+                    }
+                    return self.close(reason).await;
                 }
                 Look::Over => return self.close(Reason::NO_ERROR).await,
                 Look::Silence if self.local.alarms.is_cut() => return,
@@ -293,8 +296,9 @@ async fn next(serving: &mut Serving<Wire>, wire: &Wire) -> Look {
         match polled {
             Poll::Ready(Some(Ok(incoming))) => Poll::Ready(Look::Request(incoming)),
             Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Look::Over),
-            Poll::Pending if wire.is_flooded() => Poll::Ready(Look::Flood),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                wire.stopped().map_or(Poll::Pending, |reason| Poll::Ready(Look::Stopped(reason)))
+            }
         }
     })
     .await

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http2::Census;
+use crate::http2::{Census, Reason};
 use crate::net::{BODY_BUFFER_BYTES, Buffer, HEAD_BUFFER_BYTES, TUNNEL_BUFFER_BYTES};
 
 use super::local::Local;
@@ -34,7 +34,8 @@ struct Shared {
     writing: RefCell<Writing>,
     /// What the peer sends; where it is a client.
     census: RefCell<Option<Census>>,
-    flooded: Cell<bool>,
+    /// Why nothing more is read from it.
+    stopped: Cell<Option<Reason>>,
     /// Whether the peer has sent anything.
     heard: Cell<bool>,
     /// Whether nothing has come for a while, so that no buffer waits for it.
@@ -65,19 +66,18 @@ impl Wire {
     /// Over `stream`, whose peer has sent `early` already; `census` counts its frames.
     pub(super) fn new(
         stream: Stream,
-        early: Buffer,
+        mut early: Buffer,
         mut census: Option<Census>,
         local: &Rc<Local>,
     ) -> Self {
-        let now = local.alarms.now();
-        let calm = census.as_mut().is_none_or(|census| census.counts(early.filled(), now));
+        let stopped = count(&mut census, &mut early, local.alarms.now());
         Self(Rc::new(Shared {
             stream: Rc::new(stream),
             local: local.clone(),
             reading: RefCell::new(Reading::Idle(early)),
             writing: RefCell::default(),
             census: RefCell::new(census),
-            flooded: Cell::new(!calm),
+            stopped: Cell::new(stopped),
             heard: Cell::new(false),
             rests: Cell::new(false),
         }))
@@ -88,9 +88,9 @@ impl Wire {
         &self.0.stream
     }
 
-    /// Whether the peer sends what nobody needs. Nothing more is read from it.
-    pub(super) fn is_flooded(&self) -> bool {
-        self.0.flooded.get()
+    /// Why nothing more is read from the peer, if it sends what it must not, or nobody needs.
+    pub(super) fn stopped(&self) -> Option<Reason> {
+        self.0.stopped.get()
     }
 
     /// Whether the peer has sent anything that was read.
@@ -159,11 +159,12 @@ impl Wire {
 
     /// Waits for bytes; `None` where the connection does not speak any more.
     fn poll_bytes(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Shared { stream, local, reading, rests, .. } = &*self.0;
+        let Shared { stream, local, reading, rests, census, .. } = &*self.0;
         let mut reading = reading.borrow_mut();
         loop {
             match &mut *reading {
                 Reading::Idle(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(())),
+                Reading::Idle(_) if self.stopped().is_some() => return Poll::Ready(Ok(())),
                 Reading::Idle(_) if rests.get() || !local.engine.reads_can_be_given_up() => {
                     let stream = stream.clone();
                     *reading = Reading::Readiness(Box::pin(async move { stream.readable().await }));
@@ -175,13 +176,14 @@ impl Wire {
                     *reading = self.begin();
                 }
                 Reading::Bytes(read) => {
-                    let (count, buffer) = ready!(read.as_mut().poll(cx));
+                    let (read, mut buffer) = ready!(read.as_mut().poll(cx));
                     *reading = Reading::Idle(Buffer::default());
-                    if count? == 0 {
+                    if read? == 0 {
                         local.buffers.put(buffer);
                         return Poll::Ready(Ok(()));
                     }
-                    self.count(buffer.filled());
+                    let now = local.alarms.now();
+                    self.0.stopped.set(count(&mut census.borrow_mut(), &mut buffer, now));
                     *reading = Reading::Idle(buffer);
                 }
             }
@@ -193,14 +195,6 @@ impl Wire {
         let (stream, buffer) = (self.0.stream.clone(), self.0.local.buffers.tunnel());
         debug_assert!(buffer.room() >= TUNNEL_BUFFER_BYTES);
         Reading::Bytes(Box::pin(async move { stream.read(buffer).await }))
-    }
-
-    fn count(&self, bytes: &[u8]) {
-        if let Some(census) = self.0.census.borrow_mut().as_mut()
-            && !census.counts(bytes, self.0.local.alarms.now())
-        {
-            self.0.flooded.set(true);
-        }
     }
 
     /// Gathers some of `bytes`; 0 where there is no room.
@@ -223,19 +217,29 @@ impl Wire {
     }
 }
 
+/// Counts the frames in `bytes`, which have come next, and drops those from which on the peer may
+/// not go on. Returns why.
+fn count(census: &mut Option<Census>, bytes: &mut Buffer, now: u32) -> Option<Reason> {
+    let stop = census.as_mut()?.count(bytes.filled(), now).err()?;
+    bytes.truncate(stop.good);
+    Some(stop.reason)
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_flooded() {
+        if self.stopped().is_none() {
+            ready!(self.poll_bytes(cx))?;
+        }
+        let mut reading = self.0.reading.borrow_mut();
+        let Reading::Idle(bytes) = &mut *reading else { return Poll::Pending };
+        if bytes.is_empty() && self.stopped().is_some() {
             // Whoever polls the connection sees it, too.
             return Poll::Pending;
         }
-        ready!(self.poll_bytes(cx))?;
-        let mut reading = self.0.reading.borrow_mut();
-        let Reading::Idle(bytes) = &mut *reading else { return Poll::Pending };
         let count = bytes.len().min(into.remaining());
         self.0.heard.set(true);
         into.put_slice(&bytes.filled()[..count]);

@@ -23,6 +23,8 @@ MEMORY_MAX = 12 * MIB
 # What 128 bodies that nobody reads may make it hold: a buffer of 64 KiB and a half per stream on the
 # side of the target, and one on the side of the client.
 BODIES_MEMORY_MAX = 32 * MIB
+# What a slow connection may make it hold: a TLS session, a buffer for each side, a body that waits.
+SLOW_CONNECTION_MAX = 256 * 1024
 # Longest answer to the other client while a flood runs on the same two cores as this driver.
 ANSWER_SECONDS_MAX = 3.0
 # Frames of a flood: far beyond what any client of good will sends without a use.
@@ -490,7 +492,7 @@ def many_idle_connections(server):
 def slow(server, said, count: int = 100) -> None:
     """Connections that say something and then no more are closed, by the limits of the listener
     `brief`: one second for a head, two for silence."""
-    with watched(server, seconds=20):
+    with watched(server, memory=count * SLOW_CONNECTION_MAX, seconds=20):
         connections = [server.connect("brief") for _ in range(count)]
         for c in connections:
             c.counts_settings = False
