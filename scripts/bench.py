@@ -164,9 +164,9 @@ def arguments():
                         help="only this case; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument("--rounds", type=int,
-                        help="times that connections are made anew; default 6, with --quick 2")
+                        help="times that connections are made anew; default 5, with --quick 2")
     parser.add_argument("--slices", type=int,
-                        help="of each proxy in a round; default 10, with --quick 5")
+                        help="of each proxy in a round; default 5, with --quick 3")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a slice; default 0.1")
     parser.add_argument("--runs", type=int, default=1,
                         help="the whole so many times; then says how well the ratios agree")
@@ -185,9 +185,9 @@ def arguments():
     for name in given.case:
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
-    given.rounds = given.rounds or (2 if given.quick else 6)
+    given.rounds = given.rounds or (2 if given.quick else 5)
     given.before = given.before and os.path.abspath(given.before)
-    given.slices = given.slices or (5 if given.quick else 10)
+    given.slices = given.slices or (3 if given.quick else 5)
     return given
 
 
