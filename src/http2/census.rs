@@ -16,9 +16,10 @@ use super::PREFACE;
 const BUDGET_MAX: u32 = 1000;
 /// What a tenth of a second pays in.
 const TICK_PAYS: u32 = 2;
-/// Bytes of bodies, in either direction, that pay 1: a client that opens its windows for each frame
-/// of 16 KiB, its stream's and the connection's, spends an eighth of what it earns.
-const BYTES_PAY: u32 = 1024;
+/// Bytes of bodies, in either direction, that pay 1. A client that opens both windows by each frame
+/// that it gets makes the frames smaller and smaller, as every piece that it grants is sent by
+/// itself; down to 128 bytes it earns what it spends.
+const BYTES_PAY: u32 = 64;
 /// What a response pays in.
 const RESPONSE_PAYS: u32 = 8;
 /// What a reset costs: it throws away what was done so far.
@@ -228,7 +229,7 @@ mod tests {
         assert!(census.count(&ping.repeat(3), 0).is_ok());
         census.responded();
         assert!(census.count(&ping.repeat(8), 0).is_ok());
-        assert!(census.count(&frame_of(DATA, 0, 5 * 1024), 0).is_ok());
+        assert!(census.count(&frame_of(DATA, 0, 5 * BYTES_PAY as usize), 0).is_ok());
         assert!(census.count(&ping.repeat(5), 0).is_ok());
         assert!(census.count(&ping.repeat(20), 10).is_ok());
         assert!(census.count(&ping, 10).is_err());
