@@ -19,7 +19,7 @@ const STEP_BYTES: usize = 32 * 1024;
 
 /// What we send over one stream, written as HTTP/1.1 bytes: heads and framing are taken out of
 /// them, and the frame that is the last by what they say ends the stream. A tunnel, or a body until
-/// the end, is ended by [`Outward::poll_end`].
+/// the end, is ended by [`Outward::end`].
 pub struct Outward {
     state: State,
     /// A head that is not whole yet.
@@ -89,7 +89,8 @@ impl Outward {
     /// `bytes` has been taken, and not before. Called again after it was pending, `bytes` must
     /// begin as they did.
     ///
-    /// # Errors When the peer or the connection has ended the stream, or `bytes` are not what they
+    /// # Errors
+    /// When the peer or the connection has ended the stream, or `bytes` are not what they
     /// should be.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.owed == 0 {
