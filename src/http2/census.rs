@@ -104,8 +104,9 @@ impl Census {
             bytes = &bytes[count..];
             if self.held == HEADER_BYTES {
                 let good = (all - bytes.len()).saturating_sub(HEADER_BYTES);
-                let judged = self.judge();
-                stop = stop.or(judged.err().map(|reason| Stop { good, reason }));
+                if let Err(reason) = self.judge() {
+                    stop.get_or_insert(Stop { good, reason });
+                }
             }
         }
         stop.map_or(Ok(()), Err)
