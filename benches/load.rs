@@ -100,6 +100,8 @@ struct Load {
     arrivals: Arrivals,
     /// Requests of the open loop that are being answered.
     under_way: Cell<usize>,
+    /// Which window this is: what an earlier one began must not go on in it.
+    window: Cell<u64>,
     counting: Cell<bool>,
     over: Cell<bool>,
     requests: Cell<u64>,
@@ -152,6 +154,7 @@ fn main() {
         options,
         arrivals: Arrivals::default(),
         under_way: Cell::default(),
+        window: Cell::default(),
         counting: Cell::default(),
         over: Cell::default(),
         requests: Cell::default(),
@@ -206,6 +209,7 @@ async fn run(load: Rc<Load>) {
 /// Warms up, counts for as long as is asked for, and prints what was counted.
 async fn window(load: &Rc<Load>) {
     load.over.set(false);
+    load.window.set(load.window.get() + 1);
     if let Some(rate) = load.options.rate {
         net::spawn(make_due(load.clone(), rate));
     }
@@ -249,15 +253,20 @@ fn print(load: &Load, seconds: f64, cpu_ns: u64) {
     println!("{result}");
 }
 
-/// Lets requests fall due, `rate` a second at even distances, until the window ends.
+/// Lets requests fall due, `rate` a second at even distances, until the window ends. Where the next
+/// window has begun before this wakes, it adds nothing: all since the last one would be overdue.
 async fn make_due(load: Rc<Load>, rate: f64) {
     let mut timer = Timer::new().expect("a timer");
     let began = Instant::now();
     let mut made = 0_u64;
-    while !load.over.get() {
+    let window = load.window.get();
+    loop {
         let next = Duration::from_secs_f64((made + 1) as f64 / rate);
         let wait = next.saturating_sub(began.elapsed());
         timer.sleep(wait.max(DUE_MIN)).await.expect("a timer on the ring");
+        if load.over.get() || load.window.get() != window {
+            return;
+        }
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         for number in made..due {
             load.arrivals.add(began + Duration::from_secs_f64(number as f64 / rate));

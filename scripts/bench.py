@@ -2,10 +2,11 @@
 """Measures ringway, haproxy and nginx in front of the same targets. Start it by scripts/bench.sh.
 
 A case is a load and a list of proxies. They all run at once, each with its load, and stand still but
-for the one that is being measured: they take turns in slices of a tenth of a second, so that what
-else the machine does meets all alike. Each round begins with new connections. Costs are medians over
-slices; a ratio is the median of the ratios between slices that follow one another.
-docs/performance.md says how to read the result.
+for the one that is being measured: they take turns in slices of 20 ms, so that what else the machine
+does meets all alike. Each round begins with new connections. Costs are medians over slices; a ratio
+is the mean of the middle half of the ratios between slices that follow one another. There are rounds
+until it is known well enough, or the time of a case is over. docs/performance.md says how to read
+the result.
 """
 
 import argparse
@@ -38,12 +39,18 @@ PEERS = ["haproxy", "nginx"]
 REUSE_WORKERS = 4
 REUSE_RATE = 200  # Requests per second, each on a client connection of its own.
 REUSE_SECONDS = 5
-WARM_UP = 0.03  # Seconds in front of each slice.
+WARM_UP = 0.25  # In front of each slice, of its length.
+SLICE_CONNECTIONS = 256  # With more of them slices are longer, so that each has its turn.
+ROUNDS_MIN = 4  # Before the ratios of rounds say how far they stray; where there is a bar.
+ROUNDS_PLAIN = 2  # Where there is none.
+LONG_SLICE = 5  # Times as long where a response is long: after idling TCP starts slowly again.
 OPENING = 0.05  # Seconds for a load to open its connections, at least; and for each of them:
 OPENING_EACH = 0.0003
 ANSWER_MAX = 30  # Seconds for a slice to come to its end.
-LATENCY_SLICES = 4  # Times as many where a quantile is measured that is far out.
-H2_REQUESTS = 6000  # Of one run of h2load, which counts as a slice.
+LATENCY_SECONDS = 0.1  # Of a slice in which one request in a thousand is looked for.
+LATENCY_LESS = 2  # Times fewer of those in a round.
+H2_REQUESTS = 4000  # Of one run of h2load, which counts as a slice.
+H2_LESS = 5  # Times fewer of those in a round.
 TUNED = ["haproxy-64k", "haproxy-splice", "nginx-64k"]
 # Takes datagrams as fast as they come, as a log daemon would.
 LOG_READER = """
@@ -77,6 +84,7 @@ class Case:
     streams: int = 0  # At once on each connection of HTTP/2.
     unit: str = "us/request"
     quick: bool = False
+    size: int = 0  # Of a response that is many reads long.
 
 
 def better(bound, peers=None):
@@ -88,7 +96,9 @@ def sized(layer, size, name, bars, connections, **more):
     proxies = ("ringway", "haproxy", "nginx", *TUNED)
     title = f"{layer.upper()} {name} response"
     case = f"{layer}-{name.lower().replace(' ', '').replace('kib', 'k').replace('mib', 'm')}"
-    return Case(case, title, connections, f"/{size}", 0, layer, False, proxies, bars, **more)
+    many = size if size >= 256 * KIB else 0
+    return Case(case, title, connections, f"/{size}", 0, layer, False, proxies, bars, size=many,
+                **more)
 
 
 def upload(size, name, connections):
@@ -164,10 +174,15 @@ def arguments():
                         help="only this case; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument("--rounds", type=int,
-                        help="times that connections are made anew; default 5, with --quick 2")
+                        help="times that connections are made anew, at most; default 16, with "
+                             "--quick 2")
+    parser.add_argument("--longest", type=float, default=45, metavar="SECONDS",
+                        help="after which a case has no further round; default 45")
+    parser.add_argument("--precision", type=float, default=0.01, metavar="PART",
+                        help="standard error of a ratio that ends its rounds; default 0.01")
     parser.add_argument("--slices", type=int,
-                        help="of each proxy in a round; default 5, with --quick 3")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of a slice; default 0.1")
+                        help="of each proxy in a round; default 40, with --quick 10")
+    parser.add_argument("--seconds", type=float, default=0.02, help="of a slice; default 0.02")
     parser.add_argument("--runs", type=int, default=1,
                         help="the whole so many times; then says how well the ratios agree")
     parser.add_argument("--driver", default="auto", choices=["auto", "io_uring", "epoll"])
@@ -178,16 +193,16 @@ def arguments():
     parser.add_argument("--json", metavar="FILE", help="writes every figure of every round")
     parser.add_argument("--plots", metavar="DIR", default="target/bench",
                         help="where the SVG plots go; default target/bench")
-    parser.add_argument("--limit", type=float, default=3600, help="gives up after so many seconds")
+    parser.add_argument("--limit", type=float, default=7200, help="gives up after so many seconds")
     parser.add_argument("--built", help=argparse.SUPPRESS)
     given = parser.parse_args()
     known = [case.name for case in CASES]
     for name in given.case:
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
-    given.rounds = given.rounds or (2 if given.quick else 5)
+    given.rounds = given.rounds or (2 if given.quick else 16)
+    given.slices = given.slices or (10 if given.quick else 40)
     given.before = given.before and os.path.abspath(given.before)
-    given.slices = given.slices or (3 if given.quick else 5)
     return given
 
 
@@ -491,8 +506,9 @@ stream {{
 
     def load(self, case, name, rate=None):
         """A load in front of a proxy, with its connections open, that waits for its slices."""
-        command = self.load_command(case, name) + ["--slices", "--warm-up", str(WARM_UP),
-                                                   "--seconds", str(self.given.seconds)]
+        seconds, _ = slices_of(self.given, case)
+        command = self.load_command(case, name) + ["--slices", "--seconds", str(seconds),
+                                                   "--warm-up", str(seconds * WARM_UP)]
         command += ["--rate", str(rate)] if rate else []
         return self.spawn(self.load_cores, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -538,11 +554,16 @@ stream {{
 
     def figures(self, case, result):
         divisor = result["requests"]
+        if case.size:
+            # Of the responses at both ends of a slice only a part was sent in it.
+            divisor = result["bytes"] / case.size
         if case.unit == "ms/GiB":
             divisor = result["bytes"] / GIB * 1e3
         result["rate"] = result["requests"] / result["seconds"]
         result["cpu"] = result["cpu_seconds"] * 1e6 / divisor if divisor else float("nan")
         result["busy"] = result["cpu_seconds"] / result["seconds"]
+        if case.kind == "latency":
+            result["cpu"] = quantiles([result]).get("p999", float("nan"))
         result["gib_per_second"] = result["bytes"] / GIB / result["seconds"]
         return result
 
@@ -632,30 +653,67 @@ def measure(bench, case):
             one = bench.idle_memory if case.kind == "memory" else bench.reuse
             slices[name].append(one(case, name))
         return slices
-    rate_ = None
-    if case.kind == "latency":
-        rate_ = min(bench.once(case, name, None, 1)["rate"] for name in PEERS) / 2
     if case.kind == "grpc":
         bench.start_grpc_target()
     for name in case.proxies:
         bench.proxy(name)
+    rate_ = half_the_peak(bench, case) if case.kind == "latency" else None
+    # The first round is not counted: a fresh proxy has pipes to open and memory to ask for.
+    round_(bench, case, rate_, 0, {name: [] for name in case.proxies}, less=4)
+    began, least = time.monotonic(), ROUNDS_MIN if case.bars else ROUNDS_PLAIN
     for number in range(bench.given.rounds):
         if bench.out_of_time():
             break
-        tell(f"{case.name}: round {number + 1} of {bench.given.rounds}")
+        tell(f"{case.name}: round {number + 1} of at most {bench.given.rounds}")
         round_(bench, case, rate_, number, slices)
+        known = number + 1 >= least and uncertainty(bench, case, slices) < bench.given.precision
+        if known or time.monotonic() - began > bench.given.longest:
+            break
     return slices
 
 
-def round_(bench, case, rate_, number, slices):
+def half_the_peak(bench, case):
+    """Of the slower peer, in requests per second."""
+    case = dataclasses.replace(case, kind="load", proxies=tuple(PEERS))
+    slices = {name: [] for name in PEERS}
+    for number in range(2):
+        round_(bench, case, None, number, slices)
+    return min(median(results, "rate") for results in slices.values()) / 2
+
+
+def slices_of(given, case):
+    """(seconds of one, how many in a round)"""
+    if case.kind == "latency":
+        return LATENCY_SECONDS, max(1, given.slices // LATENCY_LESS)
+    if case.kind in ("h2", "grpc"):
+        return given.seconds, max(1, given.slices // H2_LESS)
+    longer = max(1, case.connections // SLICE_CONNECTIONS)
+    if case.size >= MIB or case.unit == "ms/GiB":
+        longer = LONG_SLICE
+    return given.seconds * longer, max(1, given.slices // longer)
+
+
+def uncertainty(bench, case, slices):
+    """Standard error of the worst known ratio that has a bar, as a part of it; 0 without one."""
+    _, each = slices_of(bench.given, case)
+    medians, worst = medians_of(case, slices), 0
+    for one, other, key in filter(None, (parts(case, bar, medians) for bar in case.bars)):
+        pairs = list(zip(slices[one], slices[other]))
+        of_rounds = [middle(ratios(pairs[at:at + each], key)) for at in range(0, len(pairs), each)]
+        error = statistics.stdev(of_rounds) / math.sqrt(len(of_rounds))
+        worst = max(worst, error / statistics.mean(of_rounds))
+    return worst
+
+
+def round_(bench, case, rate_, number, slices, less=1):
     """Slices of all proxies in turn, over connections that last as long as the round."""
     loads = {}
-    count = bench.given.slices * (LATENCY_SLICES if case.kind == "latency" else 1)
+    _, count = slices_of(bench.given, case)
     try:
         if case.kind not in ("h2", "grpc"):
             loads = {name: bench.load(case, name, rate_) for name in case.proxies}
             time.sleep(OPENING + OPENING_EACH * case.connections * len(loads))
-        for at in range(count):
+        for at in range(max(1, count // less)):
             # Another one goes first each time: no place in the order is an advantage.
             first = (number + at) % len(case.proxies)
             for name in case.proxies[first:] + case.proxies[:first]:
@@ -674,10 +732,10 @@ def tell(text):
 
 
 def quantiles(results):
-    """Latencies of all slices laid together, in microseconds; takes them out of the results."""
+    """Latencies of all slices laid together, in microseconds."""
     counts = collections.Counter()
     for result in results:
-        for value, count in result.pop("latencies", []):
+        for value, count in result.get("latencies", []):
             counts[value] += count
     total, seen, found = sum(counts.values()), 0, {}
     wanted = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)]
@@ -695,48 +753,59 @@ def median(results, key):
     return statistics.median(values) if values else float("nan")
 
 
-def ratio(rounds, one, other, key="cpu"):
-    """Median of the ratios between slices of one turn: what slows the machine down is in both."""
-    pairs = zip(rounds[one], rounds[other])
-    ratios = [a[key] / b[key] for a, b in pairs if b.get(key)]
-    ratios = [each for each in ratios if not math.isnan(each)]
-    return statistics.median(ratios) if ratios else float("nan")
+def middle(values):
+    """Mean of the middle half: as deaf to a slice that was disturbed as the median, and surer."""
+    values = sorted(values)
+    quarter = len(values) // 4
+    return statistics.mean(values[quarter:len(values) - quarter]) if values else float("nan")
+
+
+def ratios(pairs, key):
+    """Between slices of one turn: what slows the machine down is in both."""
+    found = [one[key] / other[key] for one, other in pairs if other.get(key)]
+    return [each for each in found if not math.isnan(each)]
+
+
+def parts(case, bar, medians):
+    """What a bar compares: (one, other, key), `None` where it is no ratio."""
+    what, peers, _ = bar
+    names = [name for name in (peers or medians)
+             if name in medians and not name.startswith("ringway")]
+    cheapest = lambda of: min(of, key=lambda name: medians[name]["cpu"])
+    if what == "rules":
+        return f"ringway-rules-{RULES[-1]}", f"ringway-rules-{RULES[0]}", "cpu"
+    if what == "log":
+        return "ringway-log", "ringway", "cpu"
+    if what == "logs":
+        return "ringway-log", cheapest([f"{peer}-log" for peer in PEERS]), "cpu"
+    if what == "bytes":
+        return None
+    if what == "rate":
+        return "ringway", max(names, key=lambda name: medians[name]["rate"]), "rate"
+    return case.proxies[0], cheapest(names), "cpu"
 
 
 def verdicts(case, rounds, medians):
     """(bar, measured, met) for each bar of a case."""
     found = []
-    cheapest = lambda names: min(names, key=lambda name: medians[name]["cpu"])
-    for what, peers, bound in case.bars:
-        names = [name for name in (peers or medians)
-                 if name in medians and not name.startswith("ringway")]
-        if what == "rules":
-            few, many = (f"ringway-rules-{rules}" for rules in (1, RULES[-1]))
-            measured = ratio(rounds, many, few)
-            found.append((f"100 rules over 1 <= {bound}", measured, measured <= bound))
-        elif what == "log":
-            measured = ratio(rounds, "ringway-log", "ringway")
-            found.append((f"log on over off <= {bound}", measured, measured <= bound))
-        elif what == "logs":
-            best = cheapest([f"{peer}-log" for peer in PEERS])
-            measured = ratio(rounds, "ringway-log", best)
-            found.append((f"log on, CPU <= {bound} of {best}", measured, measured <= bound))
-        elif what == "bytes":
+    for bar in case.bars:
+        what, _, bound = bar
+        compared = parts(case, bar, medians)
+        if compared is None:
             measured = medians["ringway"]["cpu"]
             found.append((f"<= {bound} bytes", measured, measured <= bound))
-        elif what == "rate":
-            best = max(names, key=lambda name: medians[name]["rate"])
-            measured = ratio(rounds, "ringway", best, "rate")
+            continue
+        one, other, key = compared
+        measured = middle(ratios(zip(rounds[one], rounds[other]), key))
+        met = measured <= bound
+        if what == "rate":
             known = medians["ringway"]["busy"] >= 0.95 or measured >= bound
-            found.append((f"requests/s >= {bound} of {best}", measured,
-                          measured >= bound if known else None))
-        else:
-            best = cheapest(names)
-            measured = ratio(rounds, case.proxies[0], best)
-            label = "CPU"
-            if what == "p99.9":
-                measured, label = medians["ringway"]["cpu"] / medians[best]["cpu"], what
-            found.append((f"{label} <= {bound} of {best}", measured, measured <= bound))
+            met = measured >= bound if known else None
+        label = {"rules": f"100 rules over 1 <= {bound}",
+                 "log": f"log on over off <= {bound}",
+                 "logs": f"log on, CPU <= {bound} of {other}",
+                 "rate": f"requests/s >= {bound} of {other}"}
+        found.append((label.get(what, f"{what} <= {bound} of {other}"), measured, met))
     return found
 
 
@@ -758,7 +827,7 @@ def table(results):
                 f"| {case.name} | {name} | {m['cpu']:.2f} {case.unit} | {m['rate']:,.0f} | "
                 f"{m['busy']:.2f} | {latencies} | {m['errors']:.0f} |")
         if "ringway-before" in rounds:
-            measured = ratio(rounds, "ringway", "ringway-before")
+            measured = middle(ratios(zip(rounds["ringway"], rounds["ringway-before"]), "cpu"))
             bars.append(f"| {case.name} | CPU of ringway-before | {measured:.3g} | |")
         for bar, measured, met in verdicts(case, rounds, medians):
             bars.append(f"| {case.name} | {bar} | {measured:.3g} | {words[met]} |")
@@ -797,15 +866,13 @@ def machine():
 
 
 def medians_of(case, rounds):
-    """Medians over slices, but for latencies: these are of all slices together."""
+    """Medians over slices. Where latency is measured what counts is the p99.9 of each slice: a
+    stall of the whole machine spoils one and no more."""
     found = {}
     for name, results in rounds.items():
-        latencies = quantiles(results)
         if results:
-            found[name] = {key: median(results, key) for key in results[0]} | latencies
+            found[name] = {key: median(results, key) for key in results[0] if key != "latencies"}
             found[name]["errors"] = sum(result["errors"] for result in results)
-            if case.kind == "latency":
-                found[name]["cpu"] = latencies["p999"]
     return found
 
 
@@ -858,6 +925,10 @@ def run(bench, cases):
     for case in cases:
         rounds = measure(bench, case)
         medians = medians_of(case, rounds)
+        for name, m in medians.items():
+            m.update(quantiles(rounds[name]))
+            for result in rounds[name]:
+                result.pop("latencies", None)
         if len(medians) < len(case.proxies):
             print(f"{case.name}: out of time, left out")
             continue
@@ -873,7 +944,8 @@ def run(bench, cases):
 
 def report(given, about, runs):
     """Every figure, for --json."""
-    return {"machine": about, "rounds": given.rounds, "slices": given.slices, "seconds": given.seconds,
+    return {"machine": about, "rounds": given.rounds, "slices": given.slices,
+            "seconds": given.seconds, "precision": given.precision, "longest": given.longest,
             "driver": given.driver,
             "runs": [{case.name: {"rounds": rounds, "medians": medians,
                                   "bars": verdicts(case, rounds, medians)}
