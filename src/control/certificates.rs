@@ -9,20 +9,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Instant;
 
 use crate::model::{CertificateFiles, Listener, Mode, Model, MutualAuthentication, Tls};
 use crate::snapshot::ListenerView;
 use crate::tls::{Certificate, Clients, Named, Server, Tickets, TrustFlaw, TrustStore};
 
 use super::actor::{Actor, seconds};
-use super::change;
+use super::looking::Looking;
 use super::start::StartError;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 /// What is spoken inside HTTPS, the best first.
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// The same where HTTP/2 is turned off.
@@ -32,8 +28,7 @@ const HTTP_1: &[&[u8]] = &[b"http/1.1"];
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     served: Vec<Served>,
-    looked: Option<Instant>,
-    looking: Option<oneshot::Receiver<Vec<Look>>>,
+    looking: Looking<Look>,
 }
 
 /// A listener's encryption.
@@ -231,24 +226,7 @@ impl Certificates {
 
     /// Looks at the files when it is time; what they have become since the last look.
     fn tick(&mut self, now: Instant) -> Vec<Look> {
-        if let Some(looking) = &mut self.looking {
-            let looks = match looking.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return Vec::new(),
-                Err(oneshot::error::TryRecvError::Closed) => Vec::new(),
-                Ok(looks) => looks,
-            };
-            self.looking = None;
-            return looks;
-        }
-        let due = self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK);
-        if due && !self.served.is_empty() {
-            self.looked = Some(now);
-            let (send, receive) = oneshot::channel();
-            let served = self.served.clone();
-            drop(change::elsewhere(move || send.send(look(served))));
-            self.looking = Some(receive);
-        }
-        Vec::new()
+        self.looking.tick(now, || self.served.clone(), look)
     }
 }
 

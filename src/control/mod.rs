@@ -15,6 +15,7 @@ mod flips;
 pub mod handle;
 mod kept;
 mod listeners;
+mod looking;
 mod logs;
 mod measure;
 mod news;

@@ -10,9 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Instant;
 
 use crate::model::{Model, TargetGroup, TargetTls, Verify};
 use crate::tls::Authorities;
@@ -20,11 +18,8 @@ pub use crate::tls::Client;
 
 use super::actor::Actor;
 use super::certificates::{Stamp, stamp};
-use super::change;
+use super::looking::Looking;
 use super::start::StartError;
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What targets speak to an L7 listener inside TLS, the best first (ALPN).
 fn protocols(group: &TargetGroup) -> &'static [&'static [u8]] {
@@ -40,8 +35,7 @@ pub(super) struct Trust {
     /// By file; `None`: those whom the system trusts.
     files: HashMap<Option<PathBuf>, File>,
     clients: Vec<Known>,
-    looked: Option<Instant>,
-    looking: Option<oneshot::Receiver<Vec<Look>>>,
+    looking: Looking<Look>,
 }
 
 #[derive(Debug)]
@@ -182,25 +176,9 @@ impl Trust {
 
     /// Looks at the files when it is time; what they have become since the last look.
     fn tick(&mut self, now: Instant) -> Vec<Look> {
-        if let Some(looking) = &mut self.looking {
-            let looks = match looking.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return Vec::new(),
-                Err(oneshot::error::TryRecvError::Closed) => Vec::new(),
-                Ok(looks) => looks,
-            };
-            self.looking = None;
-            return looks;
-        }
-        let due = self.looked.is_none_or(|looked| now.duration_since(looked) >= LOOK);
-        let named = self.files.iter().filter_map(|(path, file)| Some((path.clone()?, file.stamp)));
-        let named: Vec<_> = if due { named.collect() } else { Vec::new() };
-        if !named.is_empty() {
-            self.looked = Some(now);
-            let (send, receive) = oneshot::channel();
-            drop(change::elsewhere(move || send.send(look(named))));
-            self.looking = Some(receive);
-        }
-        Vec::new()
+        let named = |(path, file): (&Option<PathBuf>, &File)| Some((path.clone()?, file.stamp));
+        let files = || self.files.iter().filter_map(named).collect();
+        self.looking.tick(now, files, look)
     }
 }
 
