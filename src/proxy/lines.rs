@@ -206,13 +206,13 @@ impl Lines {
         Maker { lines: self, target: target.id, opening }
     }
 
-    /// Tells how many connections to each target nobody uses.
-    pub fn each_idle(&self, mut tell: impl FnMut(TargetId, usize)) {
-        for shared in self.0.borrow().iter() {
-            if let Some(target) = shared.target {
-                let idle = shared.lines.iter().filter(|line| line.streams.get() == 0);
-                tell(target, idle.count());
+    /// How many connections to `target` nobody uses.
+    pub(super) fn idle(&self, target: TargetId) -> usize {
+        match self.0.borrow().get(target.slot as usize) {
+            Some(shared) if shared.target == Some(target) => {
+                shared.lines.iter().filter(|line| line.streams.get() == 0).count()
             }
+            _ => 0,
         }
     }
 
@@ -258,6 +258,12 @@ impl Lines {
             *shared = Shared { target: Some(target), ..Shared::default() };
         }
         change(shared)
+    }
+
+    /// Knows `target`, and has no connection to it.
+    #[cfg(test)]
+    pub(super) fn pretend(&self, target: TargetId) {
+        self.with(target, |_| {});
     }
 }
 

@@ -131,12 +131,11 @@ impl Pools {
         }
     }
 
-    /// Tells how many connections to each target wait to be used.
-    pub fn each_idle(&self, mut tell: impl FnMut(TargetId, usize)) {
-        for pool in self.pools.borrow().iter() {
-            if let Some(target) = pool.target {
-                tell(target, pool.idle.len());
-            }
+    /// How many connections to `target` wait to be used.
+    pub(super) fn idle(&self, target: TargetId) -> usize {
+        match self.pools.borrow().get(target.slot as usize) {
+            Some(pool) if pool.target == Some(target) => pool.idle.len(),
+            _ => 0,
         }
     }
 
@@ -193,6 +192,12 @@ impl Pools {
             *pool = Pool { target: Some(target), ..Pool::default() };
         }
         change(pool)
+    }
+
+    /// Has one more unused connection to `target`, to nowhere.
+    #[cfg(test)]
+    pub(super) fn pretend(&self, target: TargetId) {
+        self.with(target, |pool| pool.idle.push(Idle { socket: Stream::Gone, since: 0 }));
     }
 }
 

@@ -13,7 +13,9 @@ use crate::snapshot::{GroupId, ListenerId, ListenerView, Snapshot, TargetId};
 
 use super::dialect::Dialect;
 use super::error::ErrorKind;
+use super::lines::Lines;
 use super::local::Local;
+use super::pool::Pools;
 use super::record::Record;
 
 // Every kind has a slot.
@@ -49,6 +51,12 @@ impl<T: crate::metrics::Counts> Places<T> {
             Some(Some((known, tally))) if *known == generation => Some(tally.of(worker)),
             _ => None,
         }
+    }
+
+    /// The lanes of `worker`, with slots and generations.
+    fn lanes(&self, worker: usize) -> impl Iterator<Item = ((u32, u32), &T)> {
+        let taken = (0..).zip(&self.0).filter_map(|(slot, place)| Some((slot, place.as_ref()?)));
+        taken.map(move |(slot, (generation, tally))| ((slot, *generation), tally.of(worker)))
     }
 }
 
@@ -88,6 +96,19 @@ impl Tallies {
 
     pub(super) fn target(&self, id: TargetId) -> Option<&TargetCounters> {
         self.targets.lane(id.slot, id.generation, self.worker)
+    }
+
+    /// Shows of each target how many connections to it wait to be used, whatever they speak: its
+    /// group may have changed what it speaks. How many there are in all.
+    fn show_idle(&self, pools: &Pools, lines: &Lines) -> u64 {
+        let mut all = 0;
+        for (target, counters) in self.targets.lanes(self.worker) {
+            let target = TargetId { slot: target.0, generation: target.1 };
+            let idle = (pools.idle(target) + lines.idle(target)) as u64;
+            counters.idle_connections.set(idle);
+            all += idle;
+        }
+        all
     }
 }
 
@@ -187,20 +208,7 @@ pub(super) fn end(record: &Record, local: &Local) {
 impl Local {
     /// Shows how many connections and buffers wait to be used.
     pub fn show_stock(&self) {
-        let tallies = self.tallies.borrow();
-        let mut all = 0;
-        self.pools.each_idle(|target, count| {
-            all += count as u64;
-            if let Some(counters) = tallies.target(target) {
-                counters.idle_connections.set(count as u64);
-            }
-        });
-        self.lines.each_idle(|target, count| {
-            all += count as u64;
-            if let Some(counters) = tallies.target(target) {
-                counters.idle_connections.set(count as u64);
-            }
-        });
+        let all = self.tallies.borrow().show_idle(&self.pools, &self.lines);
         self.counters.idle_connections.set(all);
         self.counters.kept_buffer_bytes.set(self.buffers.kept_bytes() as u64);
     }
@@ -208,6 +216,7 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pool::Share;
     use super::*;
 
     fn tally() -> Arc<Tally<TargetCounters>> {
@@ -228,5 +237,30 @@ mod tests {
         assert_eq!((first.sum().connections, second.sum().connections), (1, 1));
         assert_eq!(Arc::strong_count(&first), 1, "and it is let go");
         assert!(places.lane(0, 1, 0).is_none() && places.lane(9, 1, 0).is_none());
+    }
+
+    #[test]
+    fn idle_connections_to_a_target_are_those_of_either_kind() {
+        let tallies = [tally(), tally()];
+        let mut targets = Places(Vec::new());
+        targets.put(0, 1, &tallies[0]);
+        targets.put(2, 1, &tallies[1]);
+        let all = Tallies { worker: 1, listeners: Places(vec![]), groups: Places(vec![]), targets };
+        let id = |slot| TargetId { slot, generation: 1 };
+        let share = Share { worker: 1, workers: 2 };
+        let (pools, lines) = (Pools::new(share), Lines::default());
+        let idle = || tallies.each_ref().map(|tally| tally.sum().idle_connections);
+        // Its group has spoken HTTP/2 to it before.
+        lines.pretend(id(2));
+        pools.pretend(id(2));
+        pools.pretend(id(2));
+        pools.pretend(id(0));
+        assert_eq!((all.show_idle(&pools, &lines), idle()), (3, [1, 2]));
+        // What has gone from the tables is not idle any more.
+        pools.clear();
+        lines.clear();
+        assert_eq!((all.show_idle(&pools, &lines), idle()), (0, [0, 0]));
+        pools.pretend(TargetId { slot: 0, generation: 2 });
+        assert_eq!((all.show_idle(&pools, &lines), idle()), (0, [0, 0]), "another's");
     }
 }
