@@ -21,6 +21,8 @@ pub(super) struct Client {
     pub(super) opened: u32,
     /// A random number for it, once somebody has asked; 0 before.
     number: Cell<u64>,
+    /// Empty lines that have come since the last request.
+    pub(super) empty_lines: Cell<u8>,
     /// Whether it is counted as a connection: all but a stream among others.
     counted: bool,
     /// Where.
@@ -37,9 +39,9 @@ impl Client {
         let (opened, alarm) = (local.alarms.now(), local.alarms.alarm());
         let socket = Stream::plain(socket);
         local.enters(listener);
-        let number = Cell::default();
-        let local = local.clone();
-        Self { socket, alarm, peer, listener, opened, number, counted: true, local }
+        let (number, empty_lines) = (Cell::default(), Cell::default());
+        let (counted, local) = (true, local.clone());
+        Self { socket, alarm, peer, listener, opened, number, empty_lines, counted, local }
     }
 
     /// The client of `connection` as that of one stream of it, `socket`.
@@ -47,8 +49,9 @@ impl Client {
         let Self { peer, listener, opened, .. } = *connection;
         let (alarm, local) = (connection.local.alarms.alarm(), connection.local.clone());
         connection.number();
-        let number = connection.number.clone();
-        Self { socket, alarm, peer, listener, opened, number, counted: false, local }
+        let (number, empty_lines) = (connection.number.clone(), Cell::default());
+        let counted = false;
+        Self { socket, alarm, peer, listener, opened, number, empty_lines, counted, local }
     }
 
     /// Whether it is a stream of HTTP/2.

@@ -9,6 +9,10 @@ use super::error::ErrorKind;
 use super::http::{Client, RELEASE_AFTER, Scratch};
 use super::local::Local;
 
+/// Most empty lines in front of a request. Robust servers ignore one (RFC 9112 §2.2), which old
+/// clients send behind a body; more are as cheap, but must not keep a connection for ever.
+const EMPTY_LINES_MAX: u8 = 8;
+
 /// Why there is no request to serve.
 pub(super) enum NoRequest {
     /// None has been begun for a while.
@@ -30,6 +34,10 @@ pub(super) async fn read_request(
     let mut scanned = 0;
     let mut deadline = None;
     loop {
+        if input.filled().first() == Some(&b'\r') && skips_empty_lines(client, input) {
+            // What is behind them is the beginning, and where there is nothing, none has been made.
+            (scanned, deadline) = (0, None);
+        }
         // A head can only be complete, or broken in a new way, once another line has ended.
         let new_line = memchr::memchr(b'\n', &input.filled()[scanned..]).is_some();
         let full = input.len() > REQUEST_HEAD_BYTES_MAX;
@@ -51,6 +59,7 @@ pub(super) async fn read_request(
                         record.tells(context, &listener.settings.name);
                     }
                     record.read(&request, scanned == 0);
+                    client.empty_lines.set(0);
                     return Ok(());
                 }
                 Ok(Parsed::Partial) => record.received.set(bytes.len() as u64),
@@ -68,6 +77,17 @@ pub(super) async fn read_request(
             Some(deadline) => read_more(client, deadline, input).await?,
         }
     }
+}
+
+/// Drops empty lines in front of a request, as far as they are allowed; whether there are any.
+#[cold]
+fn skips_empty_lines(client: &Client, input: &mut Buffer) -> bool {
+    let left = EMPTY_LINES_MAX.saturating_sub(client.empty_lines.get());
+    let lines = input.filled().chunks_exact(2).take_while(|line| line == b"\r\n");
+    let count = (0..left).zip(lines).count();
+    input.consume(2 * count);
+    client.empty_lines.set(EMPTY_LINES_MAX - left + count as u8);
+    count > 0
 }
 
 /// Waits for the first byte of a request, at most [`RELEASE_AFTER`] with a buffer.

@@ -180,6 +180,56 @@ fn connection_without_a_request_is_closed_silently_when_idle() {
 }
 
 #[test]
+fn empty_lines_begin_no_request() {
+    let target = path_target();
+    let log = tempfile::NamedTempFile::new().expect("log");
+    let access_log = format!("access_log = {{ path = \"{}\" }}", log.path().display());
+    // A request that has begun would have ended as 408 long before the connection is idle.
+    let times = "idle_timeout = \"4s\"\nhead_timeout = \"500ms\"";
+    let balancer = http(&[&target]).web(&access_log).web(times).start();
+
+    let (mut fresh, mut used) = (balancer.client(), balancer.client());
+    fresh.send("\r\n");
+    assert_eq!(used.exchange("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\r\n").text(), "/1");
+    // In pieces, and to a connection that has given its buffer up.
+    let mut late = balancer.client();
+    late.send("\r\n");
+    assert!(late.is_quiet_for(Duration::from_millis(1500)), "nothing is answered");
+    late.send_cut(b"\r\n\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n\r", &[1, 3, 6, 7]);
+    assert_eq!(late.response("GET").text(), "/2");
+    late.send("\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(late.response("GET").text(), "/3");
+    for client in [&mut fresh, &mut used, &mut late] {
+        client.expect_close();
+    }
+
+    let lines = || std::fs::read_to_string(log.path()).expect("UTF-8");
+    balancer.wait("lines of all requests", || lines().lines().count() >= 3);
+    for path in ["/1", "/2", "/3"] {
+        assert_eq!(lines().matches(&format!("{path} HTTP/1.1")).count(), 1, "{}", lines());
+    }
+    assert_eq!(lines().lines().count(), 3, "{}", lines());
+}
+
+#[test]
+fn empty_lines_without_end_are_refused() {
+    let target = path_target();
+    let balancer = http(&[&target]).start();
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut client = balancer.client();
+    for _ in 0..3 {
+        let request = format!("{}{get}", "\r\n".repeat(8));
+        assert_eq!(client.exchange(request).status, 200, "counted anew for each request");
+    }
+    client.send("\r\n".repeat(4));
+    assert!(client.is_quiet_for(Duration::from_millis(200)));
+    let response = client.exchange("\r\n".repeat(6));
+    assert_eq!((response.status, response.closes()), (400, true));
+    client.expect_close();
+    assert_eq!(target.requests().len(), 3);
+}
+
+#[test]
 fn unused_target_connection_is_closed_after_its_idle_timeout() {
     let target = path_target();
     let balancer = http(&[&target]).home("idle_timeout = \"500ms\"").start();
