@@ -5,8 +5,9 @@ A case is a load and a list of proxies. They all run at once, each with its load
 for the one that is being measured: they take turns in slices of 20 ms, so that what else the machine
 does meets all alike. Each round begins with new connections. Costs are medians over slices; a ratio
 is the mean of the middle half of the ratios between slices that follow one another. There are rounds
-until it is known well enough, or the time of a case is over. docs/performance.md says how to read
-the result.
+until it is known well enough, or the time of a case is over. That time is spread over several passes
+through all cases, each with fresh proxies, so that slow minutes of the machine fall on all cases.
+docs/performance.md says how to read the result.
 """
 
 import argparse
@@ -44,6 +45,8 @@ SLICE_CONNECTIONS = 256  # With more of them slices are longer, so that each has
 ROUNDS_MIN = 4  # Before the ratios of rounds say how far they stray; where there is a bar.
 ROUNDS_PLAIN = 2  # Where there is none.
 LONG_SLICE = 5  # Times as long where a response is long: after idling TCP starts slowly again.
+PASSES = 4
+ROUNDS_MAX = 64
 OPENING = 0.05  # Seconds for a load to open its connections, at least; and for each of them:
 OPENING_EACH = 0.0003
 ANSWER_MAX = 30  # Seconds for a slice to come to its end.
@@ -115,13 +118,13 @@ def rate(bound):
 CASES = [
     Case("l7-small-8", "L7 small, c=8", 8, bars=(better(0.90),), quick=True),
     Case("l7-small-64", "L7 small, c=64", 64, bars=(better(0.66), rate(1.4)), quick=True),
-    Case("l7-small-256", "L7 small, c=256", 256, bars=(better(0.60), rate(1.4)), patience=2),
+    Case("l7-small-256", "L7 small, c=256", 256, bars=(better(0.60), rate(1.4)), patience=3),
     Case("l7-small-1024", "L7 small, c=1,024", 1024, bars=(better(0.66), rate(1.4)), quick=True,
-         patience=3),
+         patience=4),
     Case("l7-1k", "L7 1 KiB response", 64, "/1024", bars=(better(0.68),)),
     sized("l7", 16 * KIB, "16 KiB", (better(0.60),), 64, quick=True),
     sized("l7", 256 * KIB, "256 KiB", (better(0.85), better(0.60, PEERS)), 16),
-    sized("l7", MIB, "1 MiB", (better(0.85), better(0.60, PEERS)), 16, quick=True, patience=2),
+    sized("l7", MIB, "1 MiB", (better(0.85), better(0.60, PEERS)), 16, quick=True, patience=3),
     upload(KIB, "1k", 64),
     upload(16 * KIB, "16k", 64),
     upload(256 * KIB, "256k", 16),
@@ -135,7 +138,7 @@ CASES = [
     Case("l7-new", "L7 new connection per request", 64, new=True, bars=(better(0.92),),
          quick=True),
     Case("l7-latency", "L7 small, latency at half of the slower peer's peak", 64, kind="latency",
-         bars=(("p99.9", None, 1.0),), unit="us", quick=True, patience=4),
+         bars=(("p99.9", None, 1.0),), unit="us", quick=True, patience=5),
     Case("l4-small", "L4 small request/response", 64, layer="l4", bars=(better(0.98),),
          quick=True),
     sized("l4", 16 * KIB, "16 KiB", (better(1.0),), 16),
@@ -145,7 +148,7 @@ CASES = [
     Case("l4-bulk", "L4 bulk, 4 connections", 4, f"/{GIB}", layer="l4",
          proxies=("ringway", "haproxy", "nginx", "haproxy-splice"),
          bars=(better(1.05, ["haproxy-splice"]), better(0.5, ["nginx"])), unit="ms/GiB",
-         quick=True, patience=2),
+         quick=True, patience=4),
     Case("l7-cores", "L7 small, c=64, one worker per core, which load and targets share", 64,
          proxies=("ringway-cores", "haproxy-cores", "nginx-cores")),
     Case("l7-reuse", f"connections to targets, {REUSE_WORKERS} workers, {REUSE_RATE} requests/s", 8,
@@ -156,7 +159,7 @@ CASES = [
     Case("tls-keep", "HTTPS small, c=64", 64, tls="keep", bars=(better(0.75),), quick=True),
     Case("tls-16k", "HTTPS 16 KiB response", 64, "/16384", tls="keep"),
     Case("tls-full", "HTTPS, a full handshake per request (TLS 1.3, X25519, P-256)", 16, new=True,
-         tls="full", bars=(better(1.0),), quick=True),
+         tls="full", bars=(better(1.0),), quick=True, patience=2),
     Case("tls-resumed", "HTTPS, a resumed handshake per request", 16, new=True, tls="resumed"),
     Case("h2-1", "HTTP/2 small, 64 connections of 1 stream", 64, kind="h2", streams=1),
     Case("h2-10", "HTTP/2 small, 8 connections of 10 streams", 8, kind="h2", streams=10),
@@ -176,11 +179,14 @@ def arguments():
                         help="only this case; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument("--rounds", type=int,
-                        help="times that connections are made anew, at most; default 16, with "
-                             "--quick 2")
-    parser.add_argument("--longest", type=float, default=30, metavar="SECONDS",
-                        help="after which a case has no further round, four times as many where "
-                             "rounds differ most; default 30")
+                        help=f"times that connections are made anew, at most; default "
+                             f"{ROUNDS_MAX}, with --quick 2")
+    parser.add_argument("--passes", type=int,
+                        help="over all cases, each with fresh proxies and its share of the rounds; "
+                             f"default {PASSES}, with --quick 1")
+    parser.add_argument("--longest", type=float, default=35, metavar="SECONDS",
+                        help="after which a case has no further round, up to five times as many "
+                             "where rounds differ most; default 35")
     parser.add_argument("--precision", type=float, default=0.01, metavar="PART",
                         help="standard error of a ratio that ends its rounds; default 0.01")
     parser.add_argument("--slices", type=int,
@@ -203,7 +209,8 @@ def arguments():
     for name in given.case:
         if name not in known:
             parser.error(f"no case {name}; there are {', '.join(known)}")
-    given.rounds = given.rounds or (2 if given.quick else 16)
+    given.rounds = given.rounds or (2 if given.quick else ROUNDS_MAX)
+    given.passes = given.passes or (1 if given.quick else PASSES)
     given.slices = given.slices or (10 if given.quick else 40)
     given.before = given.before and os.path.abspath(given.before)
     return given
@@ -396,6 +403,8 @@ default = {{ forward = "all" }}
         log, logs = "", ""
         if variant == "log":
             socket_path = os.path.join(self.folder, f"{name}.sock")
+            if os.path.exists(socket_path):
+                os.unlink(socket_path)  # Of the pass before.
             reader = [sys.executable, "-c", LOG_READER, socket_path]
             self.running[f"{name}-reader"] = (self.spawn(self.load_cores, reader), {})
             wait_for(socket_path)
@@ -566,7 +575,7 @@ stream {{
         result["cpu"] = result["cpu_seconds"] * 1e6 / divisor if divisor else float("nan")
         result["busy"] = result["cpu_seconds"] / result["seconds"]
         if case.kind == "latency":
-            result["cpu"] = quantiles([result]).get("p999", float("nan"))
+            result["cpu"] = quantiles(dict(result["latencies"])).get("p999", float("nan"))
         result["gib_per_second"] = result["bytes"] / GIB / result["seconds"]
         return result
 
@@ -611,6 +620,11 @@ stream {{
         if name in self.running:
             end(self.running.pop(name)[0])
 
+    def stop_proxies(self):
+        for name in list(self.running):
+            if name != "targets":
+                self.stop(name)
+
     def stop_all(self):
         for name in list(self.running):
             self.stop(name)
@@ -648,14 +662,31 @@ def processor_seconds(pids):
     return total / 1e9
 
 
-def measure(bench, case):
-    """Every slice of a case: {proxy: [figures]}."""
-    slices = {name: [] for name in case.proxies}
+@dataclasses.dataclass
+class Sample:
+    """What is known of a case."""
+
+    case: Case
+    slices: dict  # {proxy: [figures]}
+    latencies: dict  # {proxy: {nanoseconds: how often}}, of all slices together
+    rounds: int = 0
+    seconds: float = 0.0  # That it took.
+
+
+def measure(bench, sample, share):
+    """Rounds of a case until this share of its time is over, or it is known; one at least."""
+    case, slices, given = sample.case, sample.slices, bench.given
     if case.kind in ("memory", "reuse"):
         for name in case.proxies:
             one = bench.idle_memory if case.kind == "memory" else bench.reuse
-            slices[name].append(one(case, name))
-        return slices
+            if not slices[name]:
+                slices[name].append(one(case, name))
+                slices[name][0].pop("latencies", None)
+        return
+    least, most = ROUNDS_MIN if case.bars else ROUNDS_PLAIN, math.ceil(given.rounds * share)
+    if sample.rounds >= most or (not case.bars and sample.rounds >= least):
+        return
+    began = time.monotonic() - sample.seconds
     if case.kind == "grpc":
         bench.start_grpc_target()
     for name in case.proxies:
@@ -663,16 +694,18 @@ def measure(bench, case):
     rate_ = half_the_peak(bench, case) if case.kind == "latency" else None
     # The first round is not counted: a fresh proxy has pipes to open and memory to ask for.
     round_(bench, case, rate_, 0, {name: [] for name in case.proxies}, less=4)
-    began, least = time.monotonic(), ROUNDS_MIN if case.bars else ROUNDS_PLAIN
-    for number in range(bench.given.rounds):
-        if bench.out_of_time():
+    while sample.rounds < most and not bench.out_of_time():
+        tell(f"{case.name}: round {sample.rounds + 1} of at most {given.rounds}")
+        round_(bench, case, rate_, sample.rounds, slices)
+        sample.rounds += 1
+        for name, results in slices.items():
+            for result in results:
+                for value, count in result.pop("latencies", []):
+                    sample.latencies[name][value] += count
+        known = sample.rounds >= least and uncertainty(bench, case, slices) < given.precision
+        if known or time.monotonic() - began > given.longest * case.patience * share:
             break
-        tell(f"{case.name}: round {number + 1} of at most {bench.given.rounds}")
-        round_(bench, case, rate_, number, slices)
-        known = number + 1 >= least and uncertainty(bench, case, slices) < bench.given.precision
-        if known or time.monotonic() - began > bench.given.longest * case.patience:
-            break
-    return slices
+    sample.seconds = time.monotonic() - began
 
 
 def half_the_peak(bench, case):
@@ -734,12 +767,8 @@ def tell(text):
         print(f"\r{text.ljust(70)}", end="\r", file=sys.stderr, flush=True)
 
 
-def quantiles(results):
-    """Latencies of all slices laid together, in microseconds."""
-    counts = collections.Counter()
-    for result in results:
-        for value, count in result.get("latencies", []):
-            counts[value] += count
+def quantiles(counts):
+    """Of latencies, {nanoseconds: how often}, in microseconds."""
     total, seen, found = sum(counts.values()), 0, {}
     wanted = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)]
     for value in sorted(counts):
@@ -883,7 +912,7 @@ def medians_of(case, rounds):
     found = {}
     for name, results in rounds.items():
         if results:
-            found[name] = {key: median(results, key) for key in results[0] if key != "latencies"}
+            found[name] = {key: median(results, key) for key in results[0]}
             found[name]["errors"] = sum(result["errors"] for result in results)
             if case.kind == "latency":
                 found[name]["cpu"] = quieter(results)
@@ -935,21 +964,27 @@ def main():
 
 def run(bench, cases):
     """Measures and plots all cases once: [(case, rounds, medians)]."""
-    results = []
-    for case in cases:
-        rounds = measure(bench, case)
-        medians = medians_of(case, rounds)
-        for name, m in medians.items():
-            m.update(quantiles(rounds[name]))
-            for result in rounds[name]:
-                result.pop("latencies", None)
+    samples = [Sample(case, {name: [] for name in case.proxies},
+                      {name: collections.Counter() for name in case.proxies}) for case in cases]
+    results, passes = [], bench.given.passes
+    os.makedirs(bench.given.plots, exist_ok=True)
+    for number in range(1, passes + 1):
+        if passes > 1:
+            print(f"pass {number} of {passes}", flush=True)
+        for sample in samples:
+            measure(bench, sample, number / passes)
+            medians = medians_of(sample.case, sample.slices)
+            cost = ", ".join(f"{name} {m['cpu']:.4g}" for name, m in medians.items())
+            print(f"{sample.case.name}: {cost} {sample.case.unit}", flush=True)
+        bench.stop_proxies()
+    for sample in samples:
+        case, medians = sample.case, medians_of(sample.case, sample.slices)
         if len(medians) < len(case.proxies):
             print(f"{case.name}: out of time, left out")
             continue
-        results.append((case, rounds, medians))
-        cost = ", ".join(f"{name} {m['cpu']:.4g}" for name, m in medians.items())
-        print(f"{case.name}: {cost} {case.unit}", flush=True)
-        os.makedirs(bench.given.plots, exist_ok=True)
+        for name, m in medians.items():
+            m.update(quantiles(sample.latencies[name]))
+        results.append((case, sample.slices, medians))
         path = os.path.join(bench.given.plots, f"{case.name}.svg")
         with open(path, "w", encoding="utf-8") as svg:
             svg.write(plot(case, medians))
@@ -959,7 +994,8 @@ def run(bench, cases):
 def report(given, about, runs):
     """Every figure, for --json."""
     return {"machine": about, "rounds": given.rounds, "slices": given.slices,
-            "seconds": given.seconds, "precision": given.precision, "longest": given.longest,
+            "passes": given.passes, "seconds": given.seconds, "precision": given.precision,
+            "longest": given.longest,
             "driver": given.driver,
             "runs": [{case.name: {"rounds": rounds, "medians": medians,
                                   "bars": verdicts(case, rounds, medians)}
