@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmark behind every published figure: ringway, haproxy and nginx, interleaved.
 #
-#   bash scripts/bench.sh                      all cases (about 28 minutes)
+#   bash scripts/bench.sh                      all cases (about 29 minutes)
 #   bash scripts/bench.sh --quick              the most telling ones, in under two minutes
 #   bash scripts/bench.sh --case l7-small-64   one case; may be repeated
 #   bash scripts/bench.sh --help               every option
